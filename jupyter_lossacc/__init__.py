@@ -1,0 +1,1 @@
+"""Watch a PyTorch classifier train in a notebook and explain loss against accuracy."""

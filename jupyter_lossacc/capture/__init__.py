@@ -1,0 +1,1 @@
+"""Sees a training run from outside: the only floor that knows torch."""

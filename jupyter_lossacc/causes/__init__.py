@@ -1,0 +1,1 @@
+"""The causes, one module and one page each, in reading order."""

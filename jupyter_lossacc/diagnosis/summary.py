@@ -1,0 +1,80 @@
+"""One finished pass → one row of metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jupyter_lossacc.records import ClassTable, EpochSummary, Pass, Predictions
+from jupyter_lossacc.stats.calibration import cross_fitted_nll, expected_calibration_error, fit_temperature
+from jupyter_lossacc.stats.classes import class_counts, f1_from_counts
+
+__all__ = ["class_table", "summarize"]
+
+# Per-class arrays are kept with the metrics up to this many classes; beyond it they are recomputed
+# from the per-sample records when asked for.
+MAX_STORED_CLASSES = 1000
+
+
+def class_table(predictions: Predictions, n_classes: int) -> ClassTable:
+    """Per-class results of one pass; undefined entries are NaN, never 0."""
+    targets, predicted = predictions.targets, predictions.predicted
+    support, counts, hits = class_counts(targets, predicted, n_classes)
+
+    def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.divide(numerator, denominator, out=np.full(n_classes, np.nan), where=denominator > 0)
+
+    losses = np.bincount(targets, weights=predictions.nll.astype(np.float64), minlength=n_classes)
+    return ClassTable(
+        support=support,
+        predicted=counts,
+        recall=ratio(hits, support),
+        precision=ratio(hits, counts),
+        f1=f1_from_counts(support, counts, hits),
+        nll=ratio(losses, support),
+    )
+
+
+def summarize(passed: Pass) -> EpochSummary:
+    """Reduce a pass to its numbers.
+
+    Balanced accuracy averages recall over the classes present; macro F1 averages over the classes
+    present or predicted (scikit-learn's conventions).
+    """
+    p, sums = passed.predictions, passed.accumulators
+    n = len(p)
+    nll = float(p.nll.mean(dtype=np.float64)) if n else float("nan")
+    temperature = calibrated = ece = balanced = macro = float("nan")
+    classes = None
+    if n and passed.loss.task in ("multiclass", "binary"):
+        classes = class_table(p, passed.n_classes)
+        balanced = float(np.nanmean(classes.recall))
+        macro = float(np.nanmean(classes.f1))
+    if sums is not None and not passed.training and sums.count.sum() > 0:
+        total = sums.count.sum()
+        temperature = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas).temperature
+        calibrated = cross_fitted_nll(sums.count, sums.nll, sums.slope, sums.betas)
+        ece = expected_calibration_error(sums.bins)
+    return EpochSummary(
+        split=passed.split,
+        epoch=passed.epoch,
+        step=passed.step,
+        complete=passed.complete,
+        training=passed.training,
+        n_samples=n,
+        reported_loss=passed.reported_loss,
+        nll=nll,
+        accuracy=float(p.correct.mean(dtype=np.float64)) if n else float("nan"),
+        balanced_accuracy=balanced,
+        macro_f1=macro,
+        temperature=temperature,
+        calibrated_nll=calibrated,
+        ece=ece,
+        seconds=passed.seconds,
+        name=passed.name,
+        ids_known=p.ids_known,
+        n_classes=passed.n_classes,
+        loss=passed.loss,
+        order_runs=passed.order_runs,
+        classes=classes if classes is not None and passed.n_classes <= MAX_STORED_CLASSES else None,
+        accumulators=sums,
+    )

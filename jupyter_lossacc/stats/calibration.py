@@ -1,0 +1,186 @@
+"""Temperature scaling and its relatives, from sums over a grid of inverse temperatures.
+
+The loss of logits scaled by b is convex in b (Guo et al., ICML 2017), so its minimum lies where the
+summed derivative changes sign; a cubic Hermite spline through values and derivatives finds it there
+without keeping the logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BETAS",
+    "ETAS",
+    "NoiseFloor",
+    "TemperatureFit",
+    "cross_fitted_nll",
+    "expected_calibration_error",
+    "fit_noise_floor",
+    "fit_temperature",
+    "fold_of",
+    "nll_at",
+]
+
+Floats = NDArray[np.float64]
+# 33 points keep the temperature within 0.5 % and the loss within 3e-5 nats of an exact fit.
+BETAS: Floats = np.exp(np.linspace(np.log(0.05), np.log(20.0), 33))
+ETAS: Floats = np.concatenate([[0.0], np.geomspace(0.005, 0.6, 14)])
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureFit:
+    """Temperature that minimises the mean loss, and that loss (nats).
+
+    ``at_bound`` says that the minimum lies outside [0.05, 20]: the scale of the logits carries no
+    usable information.
+    """
+
+    temperature: float
+    nll: float
+    at_bound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """Fit of ``(1 - eta) softmax(z / T) + eta / K`` beside plain temperature scaling.
+
+    ``flip_rate`` is eta (K - 1) / K, the implied share of uniformly flipped labels; ``llr`` is twice
+    the log-likelihood gain over temperature alone (half a chi-squared with one degree of freedom).
+    """
+
+    temperature: float
+    eta: float
+    flip_rate: float
+    nll: float
+    llr: float
+
+
+def fold_of(sample_ids: NDArray[np.int64], folds: int = 5) -> NDArray[np.int64]:
+    """Assign samples to cross-fitting folds by a fixed hash of their id.
+
+    Examples
+    --------
+    >>> fold_of(np.arange(3)).shape
+    (3,)
+    """
+    # Knuth's multiplicative hash: neighbouring ids (sorted classes, video frames) spread evenly.
+    hashed = (np.asarray(sample_ids).astype(np.uint64) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
+    return ((hashed >> np.uint64(16)) % np.uint64(folds)).astype(np.int64)
+
+
+def _hermite(betas: Floats, value: Floats, slope: Floats, i: int, t: Any) -> Any:
+    width = betas[i + 1] - betas[i]
+    return (
+        (2 * t**3 - 3 * t**2 + 1) * value[i]
+        + (t**3 - 2 * t**2 + t) * width * slope[i]
+        + (-2 * t**3 + 3 * t**2) * value[i + 1]
+        + (t**3 - t**2) * width * slope[i + 1]
+    )
+
+
+def fit_temperature(value: Floats, slope: Floats, betas: Floats = BETAS) -> TemperatureFit:
+    """Find the temperature with the lowest mean loss.
+
+    Parameters
+    ----------
+    value, slope : ndarray of shape (n_betas,)
+        Mean loss (nats) and its mean derivative at each inverse temperature.
+    betas : ndarray of shape (n_betas,)
+
+    Returns
+    -------
+    TemperatureFit
+        NaN throughout when the loss is not finite.
+    """
+    if not (np.isfinite(value).all() and np.isfinite(slope).all()):
+        return TemperatureFit(np.nan, np.nan, False)
+    if slope[0] >= 0:
+        return TemperatureFit(1 / betas[0], float(value[0]), True)
+    if slope[-1] <= 0:
+        return TemperatureFit(1 / betas[-1], float(value[-1]), True)
+    i = int(np.flatnonzero(slope <= 0)[-1])
+    t = np.linspace(0.0, 1.0, 2001)
+    spline = _hermite(betas, value, slope, i, t)
+    best = int(np.argmin(spline))
+    beta = betas[i] + t[best] * (betas[i + 1] - betas[i])
+    return TemperatureFit(float(1 / beta), float(spline[best]), False)
+
+
+def nll_at(temperature: float, value: Floats, slope: Floats, betas: Floats = BETAS) -> float:
+    """Mean loss of ``logits / temperature``, interpolated on the grid (nats)."""
+    beta = float(np.clip(1 / temperature, betas[0], betas[-1]))
+    i = int(np.clip(np.searchsorted(betas, beta, side="right") - 1, 0, len(betas) - 2))
+    t = (beta - betas[i]) / (betas[i + 1] - betas[i])
+    return float(_hermite(betas, value, slope, i, t))
+
+
+def cross_fitted_nll(count: Floats, nll: Floats, slope: Floats, betas: Floats = BETAS) -> float:
+    """Mean loss after temperature scaling, each fold with the temperature of the others (nats).
+
+    Parameters
+    ----------
+    count : ndarray of shape (n_folds,)
+    nll, slope : ndarray of shape (n_folds, n_betas)
+        Sums over the samples of each fold.
+    """
+    total = 0.0
+    for fold in range(len(count)):
+        n_rest = count.sum() - count[fold]
+        if count[fold] == 0:
+            continue
+        if n_rest == 0:
+            return float("nan")
+        rest = fit_temperature((nll.sum(0) - nll[fold]) / n_rest, (slope.sum(0) - slope[fold]) / n_rest, betas)
+        if np.isnan(rest.temperature):
+            return float("nan")
+        total += count[fold] * nll_at(rest.temperature, nll[fold] / count[fold], slope[fold] / count[fold], betas)
+    return float(total / count.sum()) if count.sum() else float("nan")
+
+
+def fit_noise_floor(
+    noise_nll: Floats, n_samples: float, n_classes: int, betas: Floats = BETAS, etas: Floats = ETAS
+) -> NoiseFloor:
+    """Fit the noise-floor calibrator on its grid, refined by a parabola along eta.
+
+    Parameters
+    ----------
+    noise_nll : ndarray of shape (n_betas, n_etas)
+        Summed loss under each (beta, eta), nats.
+    n_samples : float
+    n_classes : int
+    """
+    if not np.isfinite(noise_nll).all():
+        return NoiseFloor(np.nan, np.nan, np.nan, np.nan, np.nan)
+    profile = noise_nll.min(axis=0)  # best temperature for each floor level
+    j = int(np.argmin(profile))
+    eta, best = float(etas[j]), float(profile[j])
+    if 0 < j < len(etas) - 1:
+        a, b, c = np.polyfit(etas[j - 1 : j + 2] - eta, profile[j - 1 : j + 2], 2)
+        if a > 0:
+            shift = float(np.clip(-b / (2 * a), etas[j - 1] - eta, etas[j + 1] - eta))
+            eta, best = eta + shift, float(a * shift**2 + b * shift + c)
+    beta = float(betas[int(np.argmin(noise_nll[:, j]))])
+    llr = 2 * (float(profile[0]) - best)
+    return NoiseFloor(1 / beta, eta, eta * (n_classes - 1) / n_classes, best / n_samples, max(llr, 0.0))
+
+
+def expected_calibration_error(bins: Floats) -> float:
+    """Expected calibration error of top-label reliability bins (Naeini et al., AAAI 2015).
+
+    Parameters
+    ----------
+    bins : ndarray of shape (n_bins, 3)
+        Count, sum of confidence and sum of correct per bin.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without samples.
+    """
+    total = bins[:, 0].sum()
+    return float(np.abs(bins[:, 2] - bins[:, 1]).sum() / total) if total else float("nan")
