@@ -1,0 +1,315 @@
+"""`Run`: what a person asks a finished (or running) recording.
+
+Everything is computed from the records when it is first asked for; nothing here is stored.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_lossacc.errors import DiagnosisError
+from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, EpochSummary, Predictions, Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import nn
+
+__all__ = ["Run"]
+
+METRIC_COLUMNS = (
+    "split",
+    "epoch",
+    "step",
+    "complete",
+    "training",
+    "n_samples",
+    "reported_loss",
+    "nll",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "temperature",
+    "calibrated_nll",
+    "ece",
+    "seconds",
+)
+SAMPLE_COLUMNS = (
+    "target",
+    "predicted",
+    "correct",
+    "nll",
+    "reported_loss",
+    "target_probability",
+    "confidence",
+    "margin",
+)
+
+
+class Run:
+    """One recorded training run.
+
+    Parameters
+    ----------
+    recording : Recording
+        What was recorded, as of now: a running run gives a new `Run` each time it is asked for.
+    path : Path, optional
+        Folder of the run in the store; None when it was kept in memory only.
+
+    Examples
+    --------
+    >>> run = load_run("baseline")          # doctest: +SKIP
+    >>> run.metrics.query("split == 'val'") # doctest: +SKIP
+    """
+
+    def __init__(self, recording: Recording, *, path: Path | None = None) -> None:
+        self.recording = recording
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The run's id, also the name of its folder."""
+        return self.recording.info.run_id
+
+    @property
+    def name(self) -> str:
+        """The name given after ``%%lossacc``, or the default one."""
+        return self.recording.info.name
+
+    @property
+    def status(self) -> str:
+        """``"running"``, ``"finished"``, ``"interrupted"``, ``"failed"`` or ``"cut off"``."""
+        return self.recording.status
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What could not be recorded or decided, in sentences."""
+        undecided = (line for diagnosis in self._diagnoses for line in diagnosis.limits)
+        return tuple(dict.fromkeys((*self.recording.limits, *undecided)))
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """A row per pass; losses in nats, shares in [0, 1] (columns: see contract in the docs)."""
+        import pandas as pd
+
+        rows = [[getattr(s, c) for c in METRIC_COLUMNS] for s in self.recording.summaries]
+        return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """A row per optimiser step; NaN where a value was not taken at that step."""
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(self.recording.steps))
+        whole = [c for c in ("epoch", "step") if c in frame]
+        return frame.astype(dict.fromkeys(whole, "int64"))
+
+    def samples(self, split: str = "val", epoch: int = -1) -> pd.DataFrame:
+        """Per-sample records of one pass, indexed by sample id.
+
+        Parameters
+        ----------
+        split : str
+        epoch : int
+            Epoch number; negative counts from the last epoch of that split.
+
+        Returns
+        -------
+        DataFrame
+            `target`, `predicted`, `correct`, `nll` and `reported_loss` (nats),
+            `target_probability` and `confidence` in [0, 1], `margin` (logits).
+
+        Raises
+        ------
+        DiagnosisError
+            When that pass does not exist or its per-sample records were not kept.
+        """
+        import pandas as pd
+
+        summary = self._summary(split, epoch)
+        predictions = self._predictions(summary)
+        columns: dict[str, Any] = {c: getattr(predictions, _FIELD.get(c, c)) for c in SAMPLE_COLUMNS}
+        if summary.loss.task in ("multiclass", "binary"):
+            columns["correct"] = predictions.correct.astype(bool)
+        return pd.DataFrame(columns, index=pd.Index(predictions.sample_ids, name="sample_id"))
+
+    def classes(self, split: str = "val", epoch: int = -1) -> pd.DataFrame:
+        """Results per class of one pass, indexed by class (name where given).
+
+        Returns
+        -------
+        DataFrame
+            `support` (samples), `recall`, `precision`, `f1` in [0, 1], `nll` in nats; NaN where
+            undefined.
+
+        Raises
+        ------
+        DiagnosisError
+            When the pass does not exist, or the task has no single class per sample.
+        """
+        import pandas as pd
+
+        from jupyter_lossacc.diagnosis.summary import class_table
+
+        summary = self._summary(split, epoch)
+        if summary.loss.task not in ("multiclass", "binary"):
+            raise DiagnosisError(
+                f"Expected a task with one class per sample, got {summary.loss.task!r}: "
+                "a table by class has no meaning here. Use run.samples() instead."
+            )
+        table = summary.classes or class_table(self._predictions(summary), summary.n_classes)
+        names = self.recording.info.class_names
+        index = list(names) if len(names) == len(table.support) else list(range(len(table.support)))
+        columns = {c: getattr(table, c) for c in ("support", "recall", "precision", "f1", "nll")}
+        return pd.DataFrame(columns, index=pd.Index(index, name="class"))
+
+    @cached_property
+    def episodes(self) -> tuple[Episode, ...]:
+        """Stretches of epochs in which loss and accuracy move together, in order of time."""
+        from jupyter_lossacc.diagnosis.episodes import find_episodes
+
+        return find_episodes(self.recording)
+
+    @cached_property
+    def _diagnoses(self) -> tuple[Diagnosis, ...]:
+        from jupyter_lossacc.diagnosis.diagnose import diagnose
+
+        return diagnose(self.recording, self.episodes)
+
+    def diagnose(self) -> tuple[Diagnosis, ...]:
+        """One diagnosis per episode, and one about the whole run (``episode=None``)."""
+        return self._diagnoses
+
+    def decompose(
+        self, split: str = "val", start: int | None = None, end: int | None = None, by: str = "transitions"
+    ) -> pd.DataFrame:
+        """Split the change of loss and accuracy between two epochs into parts that add up to it.
+
+        Parameters
+        ----------
+        split : str
+        start, end : int, optional
+            Epochs; the first and the last recorded ones by default.
+        by : {"transitions", "outcome", "class", "calibration", "weights", "tail"}
+
+        Raises
+        ------
+        DiagnosisError
+            When the epochs or their per-sample records are missing, or `by` is not one of these.
+        """
+        import pandas as pd
+
+        from jupyter_lossacc.diagnosis.decompose import decompose
+
+        series = self.recording.series(split)
+        if not series:
+            raise DiagnosisError(self._no_split(split))
+        first = series[0].epoch if start is None else start
+        last = series[-1].epoch if end is None else end
+        return pd.DataFrame(decompose(self.recording, split, first, last, by))
+
+    @cached_property
+    def checkpoint(self) -> CheckpointAdvice:
+        """Which epoch to keep, at which temperature, and whether to stop."""
+        from jupyter_lossacc.diagnosis.checkpoint import advise
+
+        return advise(self.recording, self.status == "running")
+
+    def restore(self, model: nn.Module, epoch: int | None = None) -> int:
+        """Load recorded weights into `model`.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+        epoch : int, optional
+            The advised epoch by default.
+
+        Returns
+        -------
+        int
+            The epoch whose weights were loaded.
+
+        Raises
+        ------
+        DiagnosisError
+            When no weights of that epoch were kept.
+        """
+        wanted = self.checkpoint.epoch if epoch is None else epoch
+        path = None if self.path is None else self.path / "weights" / f"epoch={wanted:05d}.safetensors"
+        if path is None or not path.exists():
+            raise DiagnosisError(
+                f"Expected weights of epoch {wanted} in the store, found none. Weights are kept only with "
+                "`%%lossacc --keep-weights best` (and a store)."
+            )
+        from jupyter_lossacc.capture.weights import load_weights
+
+        load_weights(path, model)
+        return int(wanted or 0)
+
+    def figure(self, kind: str = "curves", theme: str = "light") -> Figure:
+        """Draw a matplotlib figure: "curves", "waterfall", "transitions", "reliability" or "classes"."""
+        from jupyter_lossacc.views.figures import figure
+
+        return figure(self.recording, self.episodes, self._diagnoses, self.checkpoint, kind=kind, theme=theme)
+
+    def report(self) -> str:
+        """Return the diagnosis in words, as Markdown."""
+        from jupyter_lossacc.views.text import report
+
+        return report(self.recording, self.episodes, self._diagnoses, self.checkpoint)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the panel shows, as plain data that JSON can hold."""
+        from jupyter_lossacc.views.panel.state import panel_state
+
+        return panel_state(
+            self.recording,
+            self.episodes,
+            self._diagnoses,
+            self.checkpoint,
+            status=self.status,
+            limits=self.limits,
+        )
+
+    def png(self, dpi: int = 80) -> bytes:
+        """Return the curves as a PNG picture."""
+        buffer = BytesIO()
+        self.figure().savefig(buffer, format="png", dpi=dpi)
+        return buffer.getvalue()
+
+    def to_html(self) -> str:
+        """Return a standalone page with the interactive panel; it opens offline."""
+        from jupyter_lossacc.views.panel.frozen import standalone_html
+
+        return standalone_html(self.state(), self.png())
+
+    def _summary(self, split: str, epoch: int) -> EpochSummary:
+        try:
+            return self.recording.summary(split, epoch)
+        except KeyError as error:
+            if split not in self.recording.splits():
+                raise DiagnosisError(self._no_split(split)) from None
+            raise DiagnosisError(str(error.args[0])) from None
+
+    def _predictions(self, summary: EpochSummary) -> Predictions:
+        try:
+            return self.recording.load(summary.key)
+        except KeyError:
+            raise DiagnosisError(
+                f"Per-sample records of split {summary.split!r} at epoch {summary.epoch} were not kept. "
+                "Record with `--keep all` (in Python keep='all') to keep those of every split."
+            ) from None
+
+    def _no_split(self, split: str) -> str:
+        return f"No complete pass of a split called {split!r}; this run has: {', '.join(self.recording.splits()) or 'none'}."
+
+    def __repr__(self) -> str:
+        """Name, state and size; the diagnosis itself is `report()`."""
+        epochs = max((s.epoch for s in self.recording.summaries), default=0)
+        return f"<Run {self.name!r} ({self.id}): {self.status}, {epochs} epochs, splits {', '.join(self.recording.splits()) or 'none'}>"
+
+
+_FIELD = {"target": "targets"}

@@ -1,0 +1,107 @@
+"""`Ledger`: the growing records of one run, and snapshots of them.
+
+The training thread never touches it: the clerk thread appends, any thread may take a snapshot.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from jupyter_lossacc.records import (
+    STEP_COLUMNS,
+    EpochSummary,
+    Floats,
+    PassKey,
+    Predictions,
+    Recording,
+    RunInfo,
+)
+
+__all__ = ["Ledger"]
+
+# Per-sample records kept in memory while a run is going on; older passes are read from the store.
+MEMORY_CAP_BYTES = 256 * 2**20
+
+
+class Ledger:
+    """Records of one run in memory.
+
+    Parameters
+    ----------
+    info : RunInfo
+    earlier : Recording, optional
+        The run that this one continues (``--resume``).
+    """
+
+    def __init__(self, info: RunInfo, earlier: Recording | None = None) -> None:
+        self.info = info
+        self._lock = threading.Lock()
+        self._summaries: list[EpochSummary] = list(earlier.summaries) if earlier else []
+        self._chunks: list[Mapping[str, Floats]] = [earlier.steps] if earlier else []
+        self._limits: dict[str, None] = dict.fromkeys(earlier.limits if earlier else ())
+        self._predictions: OrderedDict[PassKey, Predictions] = OrderedDict()
+        self._bytes = 0
+        self._on_disk: Callable[[PassKey], Predictions] | None = earlier.load if earlier else None
+        self.status = "running"
+
+    def append(self, summary: EpochSummary, predictions: Predictions | None) -> None:
+        """Add a finished pass; `predictions` is None where its samples are not kept."""
+        with self._lock:
+            self._summaries.append(summary)
+            if predictions is not None:
+                self._predictions[summary.key] = predictions
+                self._bytes += _size(predictions)
+                while self._bytes > MEMORY_CAP_BYTES and self._on_disk and len(self._predictions) > 1:
+                    self._bytes -= _size(self._predictions.popitem(last=False)[1])
+
+    def append_steps(self, columns: Mapping[str, Floats]) -> None:
+        """Add rows of optimiser steps."""
+        with self._lock:
+            self._chunks.append(columns)
+            if len(self._chunks) > 64:  # keep snapshots cheap
+                self._chunks = [_joined(self._chunks)]
+
+    def limit(self, sentence: str) -> bool:
+        """Note what could not be recorded; return whether it is new."""
+        with self._lock:
+            new = sentence not in self._limits
+            self._limits[sentence] = None
+            return new
+
+    def store_is(self, load: Callable[[PassKey], Predictions]) -> None:
+        """From now on every appended pass can also be read back with `load`."""
+        self._on_disk = load
+
+    def recording(self) -> Recording:
+        """Return a snapshot: later passes do not change it."""
+        with self._lock:
+            return Recording(
+                info=self.info,
+                summaries=tuple(self._summaries),
+                steps=_joined(self._chunks),
+                limits=tuple(self._limits),
+                load=self._load,
+                status=self.status,
+            )
+
+    def _load(self, key: PassKey) -> Predictions:
+        with self._lock:
+            found = self._predictions.get(key)
+        if found is not None:
+            return found
+        if self._on_disk is None:
+            raise KeyError(key)
+        return self._on_disk(key)
+
+
+def _joined(chunks: list[Mapping[str, Floats]]) -> dict[str, Floats]:
+    empty = np.empty(0, np.float64)
+    return {c: np.concatenate([empty, *(chunk[c] for chunk in chunks)]) for c in STEP_COLUMNS}
+
+
+def _size(predictions: Predictions) -> int:
+    return 40 * len(predictions)  # eight columns of four or eight bytes

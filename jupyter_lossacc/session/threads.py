@@ -1,0 +1,91 @@
+"""The two threads beside the training: a clerk that keeps records, an analyst that reads them.
+
+Both are daemons that never touch the user's objects, and neither uses a global random generator.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Analyst", "Clerk"]
+
+# Of each second, the share that analysis may take from the training on a busy machine.
+DUTY = 0.15
+
+
+class Clerk:
+    """Runs jobs in order on its own thread.
+
+    Parameters
+    ----------
+    on_error : callable
+        Called with the exception of a failed job; later jobs still run.
+    """
+
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._on_error = on_error
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
+        self._thread.start()
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Queue a job."""
+        self._jobs.put(job)
+
+    def wait(self, timeout: float) -> bool:
+        """Block until every job queued so far is done; False after `timeout` seconds."""
+        done = threading.Event()
+        self._jobs.put(done.set)
+        return done.wait(timeout)
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Finish the queued jobs and end the thread; False if it did not end in time."""
+        self._jobs.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception as error:  # a failure of ours never reaches the training
+                self._on_error(error)
+
+
+class Analyst:
+    """Calls `analyse` again after each `wake`, never more often than the duty cycle allows."""
+
+    def __init__(self, analyse: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
+        self._analyse = analyse
+        self._on_error = on_error
+        self._news = threading.Event()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="lossacc-analyst", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something new."""
+        self._news.set()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """End the thread after the analysis in progress."""
+        self._end.set()
+        self._news.set()
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while True:
+            self._news.wait()
+            if self._end.is_set():
+                return
+            self._news.clear()
+            began = time.monotonic()
+            try:
+                self._analyse()
+            except Exception as error:  # a failure of ours never reaches the training
+                self._on_error(error)
+            spent = time.monotonic() - began
+            self._end.wait(min(spent * (1 / DUTY - 1), 10.0))
