@@ -477,6 +477,7 @@ class Finding:
     sample_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     overlay: Mapping[int, float] | None = None
     strength: float = 0.0  # ranks findings of equal verdict, larger first
+    because: str = ""  # clause with numbers that completes "Validation loss rises because ..."
 
     @property
     def link(self) -> str:

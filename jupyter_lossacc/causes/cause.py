@@ -1,0 +1,195 @@
+"""What a cause is, and the few things that the examinations of all causes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.records import Episode, EpisodeKind, EpochSummary, Finding, Predictions, Recording
+from jupyter_lossacc.stats.estimate import Estimate
+
+__all__ = [
+    "FALLING_LOSS",
+    "RISING_LOSS",
+    "Cause",
+    "Scope",
+    "Window",
+    "default_split",
+    "epochs_of",
+    "not_tested",
+    "percent",
+    "points",
+    "share_text",
+    "spoken",
+    "window",
+]
+
+# "no_episode": examined only about a run in which no harmful episode was found.
+Scope = Literal["episode", "run", "both", "no_episode"]
+RISING_LOSS: frozenset[EpisodeKind] = frozenset(
+    {"both_rise", "loss_rises_accuracy_flat", "loss_rises_accuracy_falls"}
+)
+FALLING_LOSS: frozenset[EpisodeKind] = frozenset({"both_fall", "loss_falls_accuracy_flat"})
+
+_SPOKEN = {"val": "validation", "train": "training", "train_eval": "training (evaluated)", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A named reason why loss and accuracy move as they do.
+
+    Parameters
+    ----------
+    id : str
+        Names the pattern, never the fix; also the stem of the explanation page.
+    examine : callable
+        ``examine(recording, episode)`` gives the verdict with this run's numbers, or None where
+        the question does not arise (say, a rising loss explained in an episode where it falls).
+        ``episode=None`` asks about the run as a whole.
+    scope : {"episode", "run", "both", "no_episode"}
+        What it is asked about.
+    """
+
+    id: str
+    examine: Callable[[Recording, Episode | None], Finding | None]
+    scope: Scope = "episode"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The two ends of what is examined: summaries always, per-sample records where they were kept.
+
+    Parameters
+    ----------
+    before, after : Predictions, optional
+        The same samples in the same order at both ends; None when that cannot be had.
+    """
+
+    recording: Recording
+    split: str
+    start: EpochSummary
+    end: EpochSummary
+    before: Predictions | None = None
+    after: Predictions | None = None
+
+    @property
+    def loss_change(self) -> float:
+        """Change of the negative log-likelihood from start to end, nats."""
+        return self.end.nll - self.start.nll
+
+    @property
+    def accuracy_change(self) -> float:
+        """Change of accuracy from start to end, as a share of samples."""
+        return self.end.accuracy - self.start.accuracy
+
+    @cached_property
+    def inside(self) -> tuple[EpochSummary, ...]:
+        """Summaries of the split from start to end, inclusive."""
+        return tuple(
+            s for s in self.recording.series(self.split) if self.start.epoch <= s.epoch <= self.end.epoch
+        )
+
+    @property
+    def same_samples(self) -> bool:
+        """Both ends saw the same samples, so that sums over the passes may be compared."""
+        if self.before is None:
+            return self.start.n_samples == self.end.n_samples
+        return len(self.before) == self.start.n_samples == self.end.n_samples
+
+    def trend(self, values: NDArray[np.float64]) -> float:
+        """Change along the least-squares line through `values`, one per epoch inside."""
+        epochs = np.array([s.epoch for s in self.inside], np.float64)
+        kept = np.isfinite(values)
+        if kept.sum() < 3:
+            return float("nan")
+        slope = np.polyfit(epochs[kept], values[kept], 1)[0]
+        return float(slope * (self.end.epoch - self.start.epoch))
+
+
+def default_split(recording: Recording) -> str | None:
+    """Return the split that a question about the whole run is put to: val, or the first evaluated one."""
+    evaluated = [s.split for s in recording.summaries if s.complete and not s.training]
+    if "val" in evaluated:
+        return "val"
+    return evaluated[0] if evaluated else None
+
+
+def window(recording: Recording, episode: Episode | None) -> Window | None:
+    """Return the window of an episode; of a run, from its lowest loss to its last epoch.
+
+    None when the split has fewer than two complete passes there.
+    """
+    split = episode.split if episode is not None else default_split(recording)
+    if split is None:
+        return None
+    series = recording.series(split)
+    if episode is not None:
+        series = tuple(s for s in series if episode.start_epoch <= s.epoch <= episode.end_epoch)
+    if len(series) < 2:
+        return None
+    start = series[0] if episode is not None else min(series[:-1], key=lambda s: _sortable(s.nll))
+    end = series[-1]
+    try:
+        before, after = recording.paired(split, start.epoch, end.epoch)
+    except KeyError:
+        return Window(recording=recording, split=split, start=start, end=end)
+    return Window(recording=recording, split=split, start=start, end=end, before=before, after=after)
+
+
+def _sortable(value: float) -> float:
+    return value if np.isfinite(value) else np.inf
+
+
+def not_tested(cause: str, why: str) -> Finding:
+    """Return the finding that says honestly why a cause could not be examined."""
+    return Finding(cause=cause, verdict="not_tested", statement=why)
+
+
+def spoken(split: str) -> str:
+    """Name a split as a sentence does: ``"val"`` is validation."""
+    return _SPOKEN.get(split, split)
+
+
+def epochs_of(w: Window) -> str:
+    """Say which epochs a window spans."""
+    return f"from epoch {w.start.epoch} to {w.end.epoch}"
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """Write a share as percent.
+
+    Examples
+    --------
+    >>> percent(0.618, 1)
+    '61.8 %'
+    """
+    return f"{100 * value:.{digits}f} %"
+
+
+def points(change: float) -> str:
+    """Write a change of accuracy in percentage points, signed.
+
+    Examples
+    --------
+    >>> points(0.025)
+    '+2.5 points'
+    """
+    return f"{100 * change:+.1f} points"
+
+
+def share_text(share: Estimate) -> str:
+    """Write a share with its interval.
+
+    Examples
+    --------
+    >>> share_text(Estimate(1.1, 0.9, 1.3, "share"))
+    '110 % [90, 130]'
+    """
+    if not np.isfinite(share.low + share.high):
+        return percent(share.value)
+    return f"{percent(share.value)} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
