@@ -1,0 +1,174 @@
+"""`Desk`: where the records of one run meet store, diagnosis and view while it is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from jupyter_lossacc.diagnosis.checkpoint import advise
+from jupyter_lossacc.diagnosis.diagnose import diagnose
+from jupyter_lossacc.diagnosis.episodes import find_episodes
+from jupyter_lossacc.diagnosis.summary import summarize
+from jupyter_lossacc.errors import StoreError
+from jupyter_lossacc.records import Episode, Floats, Pass, Recording
+from jupyter_lossacc.run import Run
+from jupyter_lossacc.session.ledger import Ledger
+from jupyter_lossacc.session.threads import Analyst, Clerk
+from jupyter_lossacc.store import RunWriter
+from jupyter_lossacc.views.live import Findings
+
+__all__ = ["Desk", "View"]
+
+
+class View(Protocol):
+    """What shows a run while it is going on and when it has ended."""
+
+    def open(self, name: str) -> None:
+        """Appear, before anything is known."""
+
+    def steps(self, columns: Mapping[str, Floats]) -> None:
+        """Take new optimiser steps (training thread: must be cheap)."""
+
+    def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Take how far the loop is (training thread: must be cheap)."""
+
+    def update(self, findings: Findings) -> None:
+        """Show what is known now (analyst's thread)."""
+
+    def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
+        """Show what stays; `findings` is None when nothing was recorded."""
+
+
+class Desk:
+    """One run: its ledger, its writer, its view, and the analysis that connects them.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    clerk : Clerk
+        Shared by the runs of one recorder.
+    view : View
+    writer : RunWriter, optional
+        None when the run stays in memory.
+    keep : {"val", "all", "none"}
+        Whose per-sample records go to the store.
+    on_error : callable
+        Receives exceptions of the analysis.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clerk: Clerk,
+        view: View,
+        writer: RunWriter | None,
+        keep: str,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.ledger = ledger
+        self.view = view
+        self._clerk = clerk
+        self._writer = writer
+        self._keep = keep
+        self._shown: tuple[Episode, ...] = ()
+        self._analyst = Analyst(self._analyse, on_error)
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the run; None when it stays in memory."""
+        return None if self._writer is None else self._writer.path
+
+    def run(self) -> Run:
+        """Return the run as of now."""
+        return Run(self.ledger.recording(), path=self.path)
+
+    def pass_finished(self, passed: Pass) -> None:
+        """Keep a pass; the one before it is on disk when this returns."""
+        if not self._clerk.wait(timeout=20.0):
+            self.limit("The disk is slower than the training: the newest passes may be missing after a crash.")
+        self._clerk.do(lambda: self._keep_pass(passed))
+
+    def steps(self, columns: Mapping[str, Floats]) -> None:
+        """Keep optimiser steps."""
+        self.view.steps(columns)
+        self._clerk.do(lambda: self._keep_steps(columns))
+
+    def limit(self, sentence: str) -> None:
+        """Note what could not be recorded."""
+        if self.ledger.limit(sentence) and self._writer is not None:
+            self._clerk.do(self._write_limits)
+
+    def close(self, status: str) -> Findings:
+        """End the run and return what is known about it; the clerk must have finished."""
+        self._analyst.close()
+        self.ledger.status = status
+        if self._writer is not None:
+            self._stored(lambda writer: writer.set_status(status))
+            self._stored(lambda writer: writer.close())
+        return self._findings(final=True)
+
+    def _keep_pass(self, passed: Pass) -> None:
+        summary = summarize(passed)
+        # Samples seen in training mode are recorded mid-update: kept only when asked for.
+        wanted = self._keep == "all" or not (passed.training and passed.split == "train")
+        predictions = passed.predictions if wanted else None
+        self._stored(lambda writer: writer.append(summary, None if self._keep == "none" else predictions))
+        self.ledger.append(summary, predictions)
+        self._analyst.wake()
+
+    def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
+        self._stored(lambda writer: writer.append_steps(columns))
+        self.ledger.append_steps(columns)
+
+    def _write_limits(self) -> None:
+        self._stored(lambda writer: writer.set_limits(self.ledger.recording().limits))
+
+    def _stored(self, write: Callable[[RunWriter], None]) -> None:
+        """Write to the store; when that fails, go on in memory and say so once."""
+        if self._writer is None:
+            return
+        try:
+            write(self._writer)
+        except (StoreError, OSError) as error:
+            self._writer = None
+            self.ledger.limit(f"The run is no longer written to disk: {error}. It stays in memory.")
+
+    def _findings(self, *, final: bool = False) -> Findings:
+        recording = self.ledger.recording()
+        episodes = self._episodes(recording, final=final)
+        self._shown = episodes
+        standing = tuple(e for e in episodes if not e.retracted)
+        return Findings(
+            recording=recording,
+            episodes=episodes,
+            diagnoses=diagnose(recording, standing),
+            advice=advise(recording, not final),
+        )
+
+    def _episodes(self, recording: Recording, *, final: bool) -> tuple[Episode, ...]:
+        if not final:
+            return find_episodes(recording, self._shown)
+        # The closing view shows what `Run.episodes` will find when the stored run is loaded again;
+        # bands shown on the way and not confirmed stay visible in grey.
+        confirmed = find_episodes(recording)
+        return withdrawn(self._shown, confirmed) + confirmed
+
+    def _analyse(self) -> None:
+        self.view.update(self._findings())
+
+
+def withdrawn(shown: tuple[Episode, ...], confirmed: tuple[Episode, ...]) -> tuple[Episode, ...]:
+    """Return, marked as retracted, the shown episodes that no confirmed one of their kind overlaps."""
+    from dataclasses import replace
+
+    def stands(old: Episode) -> bool:
+        return any(
+            new.kind == old.kind
+            and new.split == old.split
+            and new.start_epoch <= old.end_epoch
+            and old.start_epoch <= new.end_epoch
+            for new in confirmed
+        )
+
+    return tuple(replace(old, retracted=True) for old in shown if not stands(old))

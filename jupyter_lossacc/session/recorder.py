@@ -1,0 +1,357 @@
+"""`Recorder`: the live object behind ``%%lossacc`` and `record`."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from jupyter_lossacc import store as runs_store
+from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError, StoreError
+from jupyter_lossacc.records import Floats, Pass, RunInfo
+from jupyter_lossacc.run import Run
+from jupyter_lossacc.session.desk import Desk, View
+from jupyter_lossacc.session.ledger import Ledger
+from jupyter_lossacc.session.notes import closing_notes
+from jupyter_lossacc.session.options import Options
+from jupyter_lossacc.session.threads import Clerk
+from jupyter_lossacc.views.live import Findings
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from jupyter_lossacc.capture.capture import Capture
+
+__all__ = ["Recorder", "last_recorder", "last_run", "record"]
+
+_started: list[Recorder] = []  # the latest recorder only
+
+
+class Recorder(AbstractContextManager["Recorder"]):
+    """Records the training that runs between `start` and `finish`.
+
+    Use `record` to make one. It implements the sink that capture reports to.
+
+    Attributes
+    ----------
+    stop : threading.Event
+        Set it to end the training after the current optimiser step.
+    """
+
+    def __init__(self, options: Options, *, view: Callable[[Recorder], View], cell: str = "") -> None:
+        self.options = options
+        self.stop = threading.Event()
+        self._make_view = view
+        self._cell = cell
+        self._desks: list[Desk] = []
+        self._waiting_view: View | None = None  # shown before the first run is recognised
+        self._capture: Capture | None = None
+        self._clerk: Clerk | None = None
+        self._early_limits: list[str] = []
+        self._open = False
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs recorded so far, one per model or fold."""
+        return tuple(desk.run() for desk in self._desks)
+
+    @property
+    def run(self) -> Run:
+        """The latest run.
+
+        Raises
+        ------
+        RunNotFoundError
+            When no training has been seen.
+        """
+        if not self._desks:
+            raise RunNotFoundError("Nothing recorded: no training was seen under this recorder.")
+        return self._desks[-1].run()
+
+    def start(self) -> None:
+        """Begin to watch.
+
+        Raises
+        ------
+        CaptureError
+            When another recording is going on.
+        RunNotFoundError
+            When the run to resume does not exist.
+        """
+        from jupyter_lossacc.capture.capture import Capture  # torch is loaded here, not on import
+
+        if _started and _started[-1]._open:
+            raise CaptureError("Another recording is going on in this process. End it first; recordings do not nest.")
+        self._earlier = _resumed(self.options)
+        past = self._earlier.recording.summaries if self._earlier else ()
+        capture = Capture(
+            self,
+            splits=self.options.split,
+            keep=self.options.keep,
+            stop=self.stop,
+            resume_from=(past[-1].epoch, past[-1].step) if past else None,
+        )
+        self._clerk = Clerk(self._failed)
+        self._waiting_view = self._make_view(self)
+        self._waiting_view.open(self.options.name or "run")
+        self._capture = capture
+        capture.__enter__()
+        _started[:] = [self]
+        self._open = True
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the recording and show what stays; a second call does nothing.
+
+        Parameters
+        ----------
+        error : BaseException, optional
+            What ended the training early. It is not raised again here.
+        """
+        if not self._open or self._capture is None or self._clerk is None:
+            return
+        self._open = False
+        self._guard(lambda: self._capture.__exit__(type(error) if error else None, error, None))  # type: ignore[union-attr]
+        if not self._clerk.close():
+            warnings.warn("lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2)
+        status = _status(error)
+        notes = closing_notes(self._capture, [desk.ledger.recording() for desk in self._desks], status)
+        for index, desk in enumerate(self._desks):
+            self._guard(lambda desk=desk, last=index == len(self._desks) - 1: self._close(desk, status, notes if last else ()))  # type: ignore[misc]
+        if not self._desks and self._waiting_view is not None:
+            view = self._waiting_view
+            self._guard(lambda: view.close(None, (*notes, *self._early_limits)))
+
+    def log_batch(
+        self,
+        *,
+        split: str,
+        epoch: int,
+        logits: ArrayLike,
+        targets: ArrayLike,
+        sample_ids: ArrayLike | None = None,
+    ) -> None:
+        """Record a batch by hand where the loop cannot be seen.
+
+        Parameters
+        ----------
+        split : str
+        epoch : int
+            Training passes count from 1.
+        logits : array-like of shape (n_samples, n_classes)
+            What softmax would be applied to.
+        targets : array-like of int, shape (n_samples,)
+        sample_ids : array-like of int, shape (n_samples,), optional
+            Index of each sample in its dataset; without them samples are not compared over epochs.
+        """
+        if self._capture is None or not self._open:
+            raise CaptureError("Expected an open recording; call log_batch inside `with jupyter_lossacc.record(...)`.")
+        self._capture.log_batch(split=split, epoch=epoch, logits=logits, targets=targets, sample_ids=sample_ids)
+
+    def __enter__(self) -> Recorder:
+        """Call `start`."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Call `finish`; the error goes on."""
+        self.finish(error)
+
+    # What capture reports (training thread) ------------------------------------------------------
+
+    def run_started(self, run: int, name_hint: str) -> None:
+        """Open a desk for a new model or fold."""
+        name = self.options.name or "run"
+        if run > 0:
+            name = f"{name}/{run + 1}"
+        view = self._waiting_view
+        if view is None or run > 0:
+            view = self._make_view(self)
+            view.open(name)
+        earlier = self._earlier if run == 0 else None
+        info = earlier.recording.info if earlier else self._new_info(name)
+        ledger = Ledger(info, earlier.recording if earlier else None)
+        writer = self._writer(info, resume=earlier)
+        if writer is not None:
+            ledger.store_is(writer.load)
+        assert self._clerk is not None
+        self._desks.append(Desk(ledger, self._clerk, view, writer, self.options.keep, self._failed))
+        for sentence in self._early_limits:
+            self._desks[-1].limit(sentence)
+        self._early_limits.clear()
+
+    def pass_finished(self, run: int, passed: Pass) -> None:
+        """Keep a finished pass."""
+        self._desks[run].pass_finished(passed)
+
+    def steps(self, run: int, columns: Mapping[str, Floats]) -> None:
+        """Keep optimiser steps."""
+        self._desks[run].steps(columns)
+
+    def progress(self, run: int, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Pass on how far the loop is."""
+        self._desks[run].view.progress(split, epoch, step, batch, n_batches)
+
+    def limit(self, sentence: str) -> None:
+        """Note what could not be recorded."""
+        if self._desks:
+            self._desks[-1].limit(sentence)
+        elif sentence not in self._early_limits:
+            self._early_limits.append(sentence)
+
+    # ---------------------------------------------------------------------------------------------
+
+    def _close(self, desk: Desk, status: str, notes: Sequence[str]) -> None:
+        for note in notes:
+            desk.ledger.limit(note)
+        findings: Findings = desk.close(status)
+        desk.view.close(findings, tuple(notes))
+
+    def _new_info(self, name: str) -> RunInfo:
+        now = datetime.now(timezone.utc)
+        return RunInfo(
+            run_id=f"{now:%Y%m%dT%H%M%S}-{name.replace('/', '-')}",
+            name=name,
+            started=now.isoformat(timespec="seconds"),
+            class_names=tuple(self.options.classes),
+            versions={p: version(p) for p in ("jupyter_lossacc", "torch", "numpy")},
+            cell=self._cell,
+        )
+
+    def _writer(self, info: RunInfo, resume: Run | None) -> runs_store.RunWriter | None:
+        directory = self.options.store_dir
+        if directory is None:
+            return None
+        try:
+            return runs_store.RunWriter(directory, info, resume=resume.path if resume else None)
+        except (StoreError, OSError) as error:
+            self.limit(f"The run is not written to disk: {error}. It stays in memory.")
+            return None
+
+    def _failed(self, error: BaseException) -> None:
+        text = f"lossacc met an internal error ({type(error).__name__}: {error}); the training goes on unchanged."
+        self.limit(text)
+        warnings.warn(text, LossAccWarning, stacklevel=2)
+
+    def _guard(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception as error:  # a failure of ours never reaches the user's cell
+            self._failed(error)
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "finished"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _resumed(options: Options) -> Run | None:
+    """Return the run to continue; None when nothing is to be continued."""
+    if options.resume is None:
+        return None
+    if _started and _started[-1]._desks and options.resume in ("", _started[-1].run.name, _started[-1].run.id):
+        return _started[-1].run
+    if options.store_dir is None:
+        raise RunNotFoundError("Expected a run of this session to resume (store='none'), found none.")
+    from jupyter_lossacc.session.runs import load_run
+
+    if options.resume:
+        return load_run(options.resume, options.store_dir)
+    stored = runs_store.list_runs(options.store_dir)
+    if not stored:
+        raise RunNotFoundError(f"Expected a run to resume in {options.store_dir}, found none. Leave out --resume.")
+    return load_run(stored[-1]["id"], options.store_dir)
+
+
+def last_recorder() -> Recorder | None:
+    """Return the recorder started last in this process; None before the first."""
+    return _started[-1] if _started else None
+
+
+def last_run() -> Run:
+    """Return the run of the latest ``%%lossacc`` or `record` in this process.
+
+    Raises
+    ------
+    RunNotFoundError
+        When nothing has been recorded yet.
+    """
+    if not _started:
+        raise RunNotFoundError("No run yet in this session: put %%lossacc above a training cell, or use load_run(...).")
+    return _started[-1].run
+
+
+def record(
+    name: str = "",
+    *,
+    store: str | PathLike[str] | None = None,
+    split: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (),
+    keep: str = "val",
+    keep_weights: str = "none",
+    resume: str | None = None,
+    view: str | None = None,
+    save: str = "html",
+    cell: str = "",
+) -> Recorder:
+    """Record the training inside a ``with`` block: the same capture as ``%%lossacc``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run.
+    store : path, optional
+        Directory of the runs; None is ``./lossacc_runs``, ``"none"`` keeps the run in memory.
+    split : mapping of str to loader or dataset, optional
+        Names of splits, where they cannot be guessed.
+    classes : sequence of str
+        Names of the classes, in order of their index.
+    keep : {"val", "all", "none"}
+        Whose per-sample records are stored.
+    keep_weights : {"none", "best"}
+        "best" stores the weights of the epochs that may be advised.
+    resume : str, optional
+        Run to continue: id or name; "" is the latest.
+    view : {"panel", "figure", "text", "none"}, optional
+        What is shown; by default the panel in a notebook and text elsewhere.
+    save : {"html", "static", "none"}
+        What stays in the saved notebook.
+    cell : str
+        Source of the recorded code, kept with the run.
+
+    Returns
+    -------
+    Recorder
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an option that is not one of the choices.
+
+    Examples
+    --------
+    >>> with record("baseline", view="none") as recorder:  # doctest: +SKIP
+    ...     train(model)
+    """
+    from jupyter_lossacc.views.choose import in_notebook, make_view
+
+    options = Options(
+        name=name,
+        store=store,
+        split=dict(split or {}) if split is None or isinstance(split, Mapping) else split,
+        classes=tuple(classes) if not isinstance(classes, str) else classes,
+        keep=keep,
+        keep_weights=keep_weights,
+        resume=resume,
+        view=view or ("panel" if in_notebook() else "text"),
+        save=save,
+    )
+    return Recorder(options, view=lambda recorder: make_view(options.view, options.save, recorder.stop), cell=cell)

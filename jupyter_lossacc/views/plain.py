@@ -1,0 +1,42 @@
+"""Views that need no notebook: words on standard output, or nothing at all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from jupyter_lossacc.records import Floats
+from jupyter_lossacc.views.live import Findings
+from jupyter_lossacc.views.text import summary
+
+__all__ = ["NoView", "TextView"]
+
+
+class NoView:
+    """Shows nothing; what was recorded is there to be asked for."""
+
+    def open(self, name: str) -> None:
+        """Do nothing."""
+
+    def steps(self, columns: Mapping[str, Floats]) -> None:
+        """Do nothing."""
+
+    def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Do nothing."""
+
+    def update(self, findings: Findings) -> None:
+        """Do nothing."""
+
+    def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
+        """Do nothing."""
+
+
+class TextView(NoView):
+    """Writes the diagnosis in words when the run has ended."""
+
+    def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
+        """Write the summary, or why there is none."""
+        lines = list(notes)
+        if findings is not None:
+            lines.append(summary(findings.recording, findings.episodes, findings.diagnoses, findings.advice))
+        sys.stdout.write("\n".join(lines) + "\n")
