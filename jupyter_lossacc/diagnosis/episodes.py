@@ -1,0 +1,243 @@
+"""Recording → episodes: where loss and accuracy move together, and whether it is more than wobble.
+
+An episode is *shown* when its movement is sustained on this very split: its trend against the wobble
+between epochs, all stretches and all earlier looks accounted for, and a smallest size that counts.
+It *holds on new data* when it passes the same bar with the sampling error of the split added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import hypot
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.diagnosis.sampling import SamplingError, samples_needed, sampling_error
+from jupyter_lossacc.diagnosis.windows import (
+    FLAT,
+    SHORTEST,
+    Bars,
+    Curves,
+    Window,
+    bars_for,
+    find_windows,
+    which_kinds,
+)
+from jupyter_lossacc.records import Episode, EpochSummary, Recording
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.series import knot_interval
+
+__all__ = ["find_episodes"]
+
+Floats = NDArray[np.float64]
+
+# A loss no better than guessing with the base rates, or far above the same predictions recalibrated.
+_NEAR_CHANCE = 0.95
+_ABOVE_CALIBRATED = (1.5, 0.1)  # factor, nats
+_LIKELIHOODS = frozenset(
+    {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "unknown"}
+)
+
+
+def find_episodes(recording: Recording, previous: Sequence[Episode] = ()) -> tuple[Episode, ...]:
+    """Find every stretch in which loss and accuracy move together, on every split.
+
+    Parameters
+    ----------
+    recording : Recording
+        Finished or growing.
+    previous : sequence of Episode
+        What was shown at the last update of the same run. A shown episode stays while it passes the
+        lower bars of `Bars.relaxed`; after that it comes back once more, and from then on, with
+        ``retracted=True``.
+
+    Returns
+    -------
+    tuple of Episode
+        In order of time; those that are not retracted do not overlap within a split.
+    """
+    found: list[Episode] = []
+    for split in recording.splits():
+        before = [episode for episode in previous if episode.split == split]
+        found += _episodes_of(recording, _comparable(recording.series(split)), before)
+    return tuple(sorted(found, key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
+
+
+def _comparable(series: tuple[EpochSummary, ...]) -> tuple[EpochSummary, ...]:
+    """Return the latest passes that may be compared: finite, and over a split of constant size."""
+    kept: list[EpochSummary] = []
+    for summary in reversed(series):
+        if not (np.isfinite(summary.reported_loss) and np.isfinite(summary.accuracy)):
+            continue
+        if kept and abs(summary.n_samples - kept[0].n_samples) > 0.02 * kept[0].n_samples:
+            break
+        kept.append(summary)
+    return tuple(reversed(kept))
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One split's passes with the curves made from them."""
+
+    recording: Recording
+    passes: tuple[EpochSummary, ...]
+    curves: Curves
+    bars: Bars
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        return np.array([s.epoch for s in self.passes])
+
+
+def _episodes_of(
+    recording: Recording, passes: tuple[EpochSummary, ...], previous: list[Episode]
+) -> list[Episode]:
+    """Episodes of one split."""
+    retracted = [e for e in previous if e.retracted]
+    standing = [e for e in previous if not e.retracted]
+    if len(passes) < SHORTEST:
+        return retracted + [replace(e, retracted=True) for e in standing]
+    split = _Split(recording, passes, _curves(passes), bars_for(len(passes)))
+    windows = find_windows(split.curves, split.bars)
+    kept: list[Window] = []
+    lost: list[Episode] = []
+    for episode in standing:
+        window = _still(split, episode, windows)
+        if window is None:
+            lost.append(replace(episode, retracted=True))
+        elif not _overlapped(window, kept):
+            kept.append(window)
+    if kept:
+        windows = kept + find_windows(split.curves, split.bars, [(w.first, w.last) for w in kept])
+    shown = [_describe(split, window) for window in windows]
+    gone = [e for e in retracted + lost if not any(_same_place(e, other) for other in shown)]
+    return shown + gone
+
+
+def _overlapped(window: Window, others: Sequence[Window]) -> bool:
+    return any(window.first <= o.last and window.last >= o.first for o in others)
+
+
+def _same_place(episode: Episode, other: Episode) -> bool:
+    overlap = episode.start_epoch <= other.end_epoch and episode.end_epoch >= other.start_epoch
+    return overlap and episode.kind == other.kind
+
+
+def _still(split: _Split, episode: Episode, windows: Sequence[Window]) -> Window | None:
+    """Find the stretch that carries on a shown episode, or None when nothing does."""
+    first = int(np.searchsorted(split.epochs, episode.start_epoch))
+    last = int(np.searchsorted(split.epochs, episode.end_epoch, side="right")) - 1
+    same = [w for w in windows if w.kind == episode.kind and w.first <= last and w.last >= first]
+    if same:
+        return max(same, key=lambda w: min(w.last, last) - max(w.first, first))
+    if last - first + 1 < SHORTEST:
+        return None
+    bars = split.bars.relaxed()
+    for end in (len(split.passes) - 1, last):  # as far as now, else as it was
+        a, b = np.array([first]), np.array([end])
+        strength = float(which_kinds(split.curves, a, b, bars, anchored=True)[episode.kind][0])
+        if strength:
+            return Window(first, end, episode.kind, split.bars.loss, split.bars.anchored, strength)
+    return None
+
+
+def _curves(passes: tuple[EpochSummary, ...]) -> Curves:
+    return Curves(
+        loss=np.array([s.reported_loss for s in passes]),
+        accuracy=np.array([s.accuracy for s in passes]),
+        n_samples=passes[-1].n_samples,
+        high=np.array([_is_high(s) for s in passes]),
+    )
+
+
+def _is_high(summary: EpochSummary) -> bool:
+    """Whether the loss is high for the accuracy it comes with; only likelihoods can be judged."""
+    if summary.loss.name not in _LIKELIHOODS or not np.isfinite(summary.nll):
+        return False
+    if summary.classes is not None and summary.classes.support.sum() > 0:
+        shares = summary.classes.support / summary.classes.support.sum()
+        shares = shares[shares > 0]
+        if len(shares) > 1 and summary.nll >= _NEAR_CHANCE * float(-(shares * np.log(shares)).sum()):
+            return True
+    factor, nats = _ABOVE_CALIBRATED
+    calibrated = summary.calibrated_nll
+    return bool(summary.nll >= factor * calibrated and summary.nll - calibrated >= nats)
+
+
+def _describe(split: _Split, window: Window) -> Episode:
+    """Estimate the changes along a stretch and judge it with the sampling error added."""
+    a, b = np.array([window.first]), np.array([window.last])
+    loss = split.curves.loss_moments.trends(a, b)
+    accuracy = split.curves.accuracy_moments.trends(a, b)
+    values = (float(loss.change[0]), float(accuracy.change[0]))
+    wobbles = (float(loss.error[0]), float(accuracy.error[0]))
+    passes = split.passes[window.first : window.last + 1]
+    sampling = sampling_error(split.recording, passes)
+    holds, needed = _on_new_data(split.bars, window, values, wobbles, sampling)
+    extra = (sampling.loss, sampling.accuracy) if sampling else (0.0, 0.0)
+    start, end = _ends(split, window)
+    return Episode(
+        split=passes[0].split,
+        start_epoch=passes[0].epoch,
+        end_epoch=passes[-1].epoch,
+        kind=window.kind,
+        loss_change=_estimate(values[0], hypot(wobbles[0], extra[0]), "nats"),
+        accuracy_change=_estimate(values[1], hypot(wobbles[1], extra[1]), "share"),
+        holds_on_new_data="yes" if holds else "undecided",
+        start_interval=start,
+        end_interval=end,
+        n_needed=None if holds else needed,
+    )
+
+
+def _estimate(value: float, error: float, unit: str) -> Estimate:
+    return Estimate(value, value - 1.96 * error, value + 1.96 * error, unit)
+
+
+def _on_new_data(
+    bars: Bars,
+    window: Window,
+    values: tuple[float, float],
+    wobbles: tuple[float, float],
+    sampling: SamplingError | None,
+) -> tuple[bool, int | None]:
+    """Whether the stretch passes with the sampling error added, else how many samples would do."""
+    if sampling is None:
+        return False, None
+    parts = [(abs(values[0]), wobbles[0], sampling.loss, window.loss_bar)]
+    if window.kind == "accuracy_stuck_loss_high":
+        parts = []  # its level is judged by every epoch's loss; what can fail is the flat accuracy
+    if window.kind in FLAT:
+        parts.append((bars.flat - abs(values[1]), wobbles[1], sampling.accuracy, 1.645))
+    else:
+        parts.append((abs(values[1]), wobbles[1], sampling.accuracy, window.accuracy_bar))
+    if all(distance >= bar * hypot(wobble, error) for distance, wobble, error, bar in parts):
+        return True, None
+    needed = [samples_needed(d, wobble, error, sampling.n_samples, bar) for d, wobble, error, bar in parts]
+    known = [n for n in needed if n is not None]
+    return False, max(known) if len(known) == len(parts) else None
+
+
+def _ends(split: _Split, window: Window) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Epochs between which the joint movement begins and ends."""
+    return _bend(split, window, at_start=True), _bend(split, window, at_start=False)
+
+
+def _bend(split: _Split, window: Window, *, at_start: bool) -> tuple[int, int] | None:
+    """Interval of the bend nearest to one end of the stretch, from both curves at once."""
+    n, length = len(split.passes), window.last - window.first + 1
+    edge = window.first if at_start else window.last
+    low, high = max(edge - length // 2, 0), min(edge + length // 2, n - 1)
+    if (at_start and window.first == 0) or (not at_start and window.last == n - 1):
+        epoch = int(split.epochs[edge])
+        return epoch, epoch
+    knots = np.unique(np.linspace(low + 2, high - 2, min(high - low - 3, 40)).round().astype(np.int64)) - low
+    if high - low < 6 or not len(knots):
+        return None
+    inside = slice(low, high + 1)
+    series = (split.curves.loss[inside], split.curves.accuracy[inside])
+    wobbles = (split.curves.loss_wobble[inside], split.curves.accuracy_wobble[inside])
+    _, left, right = knot_interval(series, wobbles, knots)
+    return int(split.epochs[low + min(left, edge - low)]), int(split.epochs[low + max(right, edge - low)])

@@ -1,0 +1,128 @@
+"""How much of a stretch's change is due to which samples the split happens to hold.
+
+The per-sample slopes of one stretch give the sampling error of its change with all pairing between
+epochs accounted for. Only the stretches already found are examined, at no more than `MOST_EPOCHS`
+epochs each, so the cost does not grow with the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.records import EpochSummary, Predictions, Recording
+
+__all__ = ["MOST_EPOCHS", "SamplingError", "loss_contributions", "samples_needed", "sampling_error"]
+
+Floats = NDArray[np.float64]
+
+MOST_EPOCHS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingError:
+    """Standard errors of a stretch's change of loss (nats) and accuracy over `n_samples` samples."""
+
+    loss: float
+    accuracy: float
+    n_samples: int
+
+
+def loss_contributions(predictions: Predictions, summary: EpochSummary) -> Floats | None:
+    r"""Each sample's part in the reported loss; their mean is the reported loss.
+
+    For a weighted mean this is :math:`w_{y_i} \ell_i n / \sum_j w_{y_j}`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        None when the reported loss cannot be traced to the samples.
+    """
+    reported = predictions.reported_loss.astype(np.float64)
+    if not np.isfinite(reported).any():
+        reported = predictions.nll.astype(np.float64)
+        if not np.isclose(summary.nll, summary.reported_loss, rtol=0.02, atol=1e-6):
+            return None
+    weights = summary.loss.class_weights
+    unweighted = weights is not None and np.allclose(reported, predictions.nll, rtol=1e-3, atol=1e-6)
+    if weights is not None and unweighted and predictions.targets.max(initial=0) < len(weights):
+        reported = reported * np.asarray(weights)[predictions.targets]
+    mean = float(np.mean(reported[np.isfinite(reported)])) if np.isfinite(reported).any() else 0.0
+    if mean == 0 or not np.isfinite(summary.reported_loss):
+        return reported
+    scale = summary.reported_loss / mean
+    # A scale far from one means that the criterion adds a term which is no property of a sample.
+    return reported * scale if weights is not None or 0.5 < scale < 2 else None
+
+
+def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> SamplingError | None:
+    r"""Estimate the sampling error of a stretch, :math:`\sqrt{\mathrm{var}_i(\sum_t w_t x_{ti}) / n}`.
+
+    Parameters
+    ----------
+    recording : Recording
+    passes : tuple of EpochSummary
+        The stretch's passes, one per epoch.
+
+    Returns
+    -------
+    SamplingError or None
+        None when the samples were not kept, cannot be matched, or changed.
+    """
+    chosen = np.unique(np.linspace(0, len(passes) - 1, min(len(passes), MOST_EPOCHS)).round().astype(int))
+    centred = chosen - chosen.mean()
+    weights = centred / float(centred @ centred) * (len(passes) - 1)
+    ids: NDArray[np.int64] | None = None
+    loss = accuracy = np.empty(0)
+    for weight, index in zip(weights, chosen, strict=True):
+        try:
+            predictions = recording.load(passes[index].key)
+        except KeyError:
+            return None
+        part = loss_contributions(predictions, passes[index])
+        if part is None or not predictions.ids_known:
+            return None
+        if ids is None:
+            ids = predictions.sample_ids
+            loss, accuracy = np.zeros(len(ids)), np.zeros(len(ids))
+        elif ids is not predictions.sample_ids and not np.array_equal(ids, predictions.sample_ids):
+            return None
+        loss += weight * part
+        accuracy += weight * predictions.correct
+    finite = np.isfinite(loss)
+    n = int(np.count_nonzero(finite))
+    if n < 2:
+        return None
+    return SamplingError(
+        float(loss[finite].std(ddof=1)) / sqrt(n), float(accuracy[finite].std(ddof=1)) / sqrt(n), n
+    )
+
+
+def samples_needed(
+    distance: float, wobble_error: float, sampling: float, n_samples: int, bar: float
+) -> int | None:
+    r"""Count the samples at which a change of this size would pass the bar in four of five runs.
+
+    Solves :math:`d = (c + 0.84) \sqrt{\sigma_w^2 + \sigma_s^2 n / n'}` for n'.
+
+    Parameters
+    ----------
+    distance : float
+        The change, or its distance from the limit that it must keep.
+    wobble_error, sampling : float
+        Standard errors from the wobble and from the sampling of `n_samples` samples.
+    bar : float
+        Critical value c.
+
+    Returns
+    -------
+    int or None
+        None when the wobble alone is too large, whatever the number of samples.
+    """
+    room = (distance / (bar + 0.8416)) ** 2 - wobble_error**2
+    if distance <= 0 or room <= 0:
+        return None
+    return max(ceil(sampling**2 * n_samples / room), n_samples + 1)

@@ -1,0 +1,112 @@
+"""Paired comparisons of two epochs on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from jupyter_lossacc.stats.estimate import Estimate
+
+__all__ = ["McNemar", "bootstrap", "mcnemar", "paired_difference"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Exact McNemar test.
+
+    ``gained`` samples became right, ``lost`` became wrong; ``p`` is two-sided.
+    """
+
+    gained: int
+    lost: int
+    p: float
+
+
+def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> McNemar:
+    """Test whether as many samples became right as became wrong (McNemar, Psychometrika 12, 1947).
+
+    Under the null the smaller count is Binomial(gained + lost, 1/2); the p-value is exact.
+
+    Parameters
+    ----------
+    before, after : ndarray of bool, shape (n_samples,)
+        Whether each sample is right, in the same order.
+
+    Examples
+    --------
+    >>> mcnemar(np.array([True, False, False, False]), np.array([False, True, True, True]))
+    McNemar(gained=3, lost=1, p=0.625)
+    """
+    gained = int(np.count_nonzero(~before & after))
+    lost = int(np.count_nonzero(before & ~after))
+    p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return McNemar(gained, lost, p)
+
+
+def bootstrap(
+    rows: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    unit: str,
+    draws: int = 400,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """Percentile-bootstrap interval of a function of column means (Efron, Ann. Statist. 7, 1979).
+
+    Samples are drawn with replacement, all columns of a sample together, so that what is paired stays
+    paired. The result is a deterministic function of its arguments.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_columns)
+    statistic : callable
+        Takes column means of shape (..., n_columns) and returns values of shape (...).
+    unit : str
+        Unit of the estimate.
+    draws : int
+        Bootstrap samples.
+    seed : int
+
+    Returns
+    -------
+    Estimate
+        The statistic of the sample itself, with the interval; no interval for fewer than 2 samples.
+    """
+    n = len(rows)
+    value = float(statistic(rows.mean(axis=0))) if n else float("nan")
+    if n < 2:
+        return Estimate(value, unit=unit)
+    generator = np.random.default_rng(seed)
+    means = np.empty((draws, rows.shape[1]))
+    for i in range(draws):
+        counts = np.bincount(generator.integers(0, n, n), minlength=n)
+        means[i] = counts @ rows / n
+    values = statistic(means)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return Estimate(value, unit=unit)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), unit)
+
+
+def paired_difference(
+    before: Floats, after: Floats, *, unit: str, draws: int = 400, seed: int = 0
+) -> Estimate:
+    """Mean of ``after - before`` over the samples, with a bootstrap interval.
+
+    Non-finite differences are left out.
+
+    Parameters
+    ----------
+    before, after : ndarray of shape (n_samples,)
+    """
+    difference = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    difference = difference[np.isfinite(difference)]
+    return bootstrap(difference[:, None], lambda means: means[..., 0], unit=unit, draws=draws, seed=seed)

@@ -1,0 +1,231 @@
+"""Trends in short series of epochs: slopes over windows, judged against the wobble between epochs.
+
+A validation curve is a trend plus a *wobble* that the optimiser adds anew at every epoch. The wobble
+is taken as a first-order autoregression with coefficient `RHO` and a local standard deviation that is
+measured from what a running quadratic leaves over; a change along a straight line fitted to a window
+is then compared with the standard error that such a wobble gives it. All windows of a series are
+judged at once from cumulative sums, so the cost is that of the number of windows and not of their
+lengths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+__all__ = [
+    "RHO",
+    "Moments",
+    "Trends",
+    "knot_interval",
+    "slope_inflation",
+    "slope_weights",
+    "wobble",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Autocorrelation that the wobble is granted. Real plateaus show about 0.05 (median); 0.5 is assumed so
+# that a wobble that does wander does not pass for a trend.
+RHO = 0.5
+# Running quadratic over 7 epochs (Savitzky and Golay, Anal. Chem. 36, 1964), smoothed over +-7 epochs.
+_QUADRATIC_EPOCHS = 7
+_LOCAL_EPOCHS = 7
+
+
+def _autocorrelation(length: int, rho: float) -> Floats:
+    lags = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    return np.asarray(rho**lags, dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def _quadratic_residuals(length: int, rho: float) -> tuple[Floats, Floats]:
+    """Residual maker of a quadratic fit, and the variance it leaves at each position of AR(1) noise."""
+    t = np.linspace(-1.0, 1.0, length)
+    design = np.stack([np.ones(length), t, t**2], axis=1)
+    maker = np.eye(length) - design @ np.linalg.pinv(design)
+    left = np.einsum("ij,jk,ik->i", maker, _autocorrelation(length, rho), maker)
+    return maker, left
+
+
+def wobble(values: Floats, *, rho: float = RHO, floor: float = 0.0) -> Floats:
+    r"""Local standard deviation of the epoch-to-epoch wobble of a series.
+
+    At each epoch :math:`r_t` is the residual of a quadratic fitted to the seven nearest epochs, and
+    :math:`d_j` its variance under unit AR(1) noise, j being the epoch's place among the seven; then
+    :math:`s_t^2` is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 7`, but at
+    least a quarter of its median over the series.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs,)
+    rho : float
+        Autocorrelation of the wobble between successive epochs.
+    floor : float
+        Smallest standard deviation to return, in units of `values`.
+
+    Returns
+    -------
+    ndarray of shape (n_epochs,)
+        Standard deviation, in units of `values`; infinite for series of fewer than 5 epochs, of which
+        no wobble can be told from a trend.
+    """
+    n = len(values)
+    length = min(_QUADRATIC_EPOCHS, n)
+    if length < 5:
+        return np.full(n, np.inf)
+    maker, left = _quadratic_residuals(length, rho)
+    starts = np.clip(np.arange(n) - length // 2, 0, n - length)
+    place = np.arange(n) - starts
+    around = np.lib.stride_tricks.sliding_window_view(values, length)[starts]
+    squared = np.einsum("tj,tj->t", maker[place], around) ** 2 / left[place]
+    total = np.concatenate([[0.0], np.cumsum(squared)])
+    first = np.maximum(np.arange(n) - _LOCAL_EPOCHS, 0)
+    last = np.minimum(np.arange(n) + _LOCAL_EPOCHS + 1, n)
+    local = (total[last] - total[first]) / (last - first)
+    variance = np.maximum(local, 0.25 * np.median(local))
+    return np.asarray(np.sqrt(np.maximum(variance, floor**2)))
+
+
+def slope_weights(length: int) -> Floats:
+    """Weights that turn a window of `length` values into the change along its least-squares line.
+
+    The change is slope times (length - 1): from the first epoch of the window to the last.
+    """
+    t = np.arange(length) - (length - 1) / 2
+    return np.asarray(t / (t @ t) * (length - 1), dtype=np.float64)
+
+
+@lru_cache(maxsize=1024)
+def slope_inflation(length: int, rho: float = RHO) -> float:
+    r"""How much AR(1) noise inflates the variance of a slope over white noise of equal variance.
+
+    :math:`w^\top R w / w^\top w` with :math:`R_{tu} = \rho^{|t-u|}` and w the slope's weights; it
+    tends to :math:`(1 + \rho) / (1 - \rho)` for long windows.
+    """
+    w = slope_weights(length)
+    total, lag_product = float(w @ w), 0.0
+    for lag in range(1, min(length, 60)):
+        lag_product += 2 * rho**lag * float(w[:-lag] @ w[lag:])
+    return 1.0 + lag_product / total
+
+
+@lru_cache(maxsize=4)
+def _inflation_table(longest: int, rho: float) -> Floats:
+    return np.array([1.0, 1.0, *(slope_inflation(m, rho) for m in range(2, longest + 1))])
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """Straight lines through windows of a series; arrays of shape (n_windows,).
+
+    ``change`` is the change along the line from the window's first epoch to its last, ``error`` the
+    standard error that the wobble gives it, ``score`` their ratio.
+    """
+
+    change: Floats
+    error: Floats
+
+    @property
+    def score(self) -> Floats:
+        """Change in units of its standard error; 0 where the error is infinite."""
+        return np.divide(self.change, self.error, out=np.zeros_like(self.change), where=self.error > 0)
+
+
+class Moments:
+    """Cumulative sums of a series and of its wobble, from which any window's line follows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs,)
+    wobbles : ndarray of shape (n_epochs,)
+        Standard deviation of the wobble at each epoch, as `wobble` gives it.
+    rho : float
+    """
+
+    def __init__(self, values: Floats, wobbles: Floats, rho: float = RHO) -> None:
+        t = np.arange(len(values), dtype=np.float64)
+        centre = float(np.mean(values))
+        variance = np.where(np.isfinite(wobbles), wobbles, 0.0) ** 2
+        self._centre = centre
+        self._known = bool(np.isfinite(wobbles).all())
+        self._inflation = _inflation_table(max(64, 1 << len(values).bit_length()), rho)
+        columns = [values - centre, t * (values - centre), variance, t * variance, t**2 * variance]
+        self._sums = np.concatenate([np.zeros((5, 1)), np.cumsum(columns, axis=1)], axis=1)
+
+    def _between(self, first: Ints, last: Ints) -> Floats:
+        return np.asarray(self._sums[:, np.asarray(last) + 1] - self._sums[:, np.asarray(first)])
+
+    def mean(self, first: Ints, last: Ints) -> Floats:
+        """Mean of the series over each window; `first` and `last` are inclusive indices."""
+        length = np.asarray(last) - np.asarray(first) + 1
+        return np.asarray(self._between(first, last)[0] / length + self._centre)
+
+    def trends(self, first: Ints, last: Ints) -> Trends:
+        r"""Fit a line to each window by least squares.
+
+        The error is :math:`\kappa_m \sum_t w_t^2 s_t^2` under the root, with :math:`\kappa_m` from
+        `slope_inflation`: exact where the wobble is constant over the window.
+
+        Parameters
+        ----------
+        first, last : ndarray of int, shape (n_windows,)
+            Inclusive indices; windows hold at least two epochs.
+        """
+        first, last = np.asarray(first), np.asarray(last)
+        total, moment, v0, v1, v2 = self._between(first, last)
+        length = last - first + 1
+        middle = (first + last) / 2
+        spread = length * (length**2 - 1.0) / 12
+        reach = (length - 1) / spread
+        change = (moment - middle * total) * reach
+        if not self._known:
+            return Trends(change, np.full(change.shape, np.inf))
+        variance = np.maximum(v2 - 2 * middle * v1 + middle**2 * v0, 0.0) * self._inflation[length]
+        return Trends(change, np.sqrt(variance) * reach)
+
+
+def knot_interval(
+    series: tuple[Floats, ...],
+    wobbles: tuple[Floats, ...],
+    knots: Ints,
+    *,
+    rho: float = RHO,
+    level: float = 0.95,
+) -> tuple[int, int, int]:
+    r"""Where one or several series bend at a common epoch, with a profile-likelihood interval.
+
+    Each series is fitted by two straight lines that meet at the knot; knots whose summed squared
+    residuals, in units of the long-run variance :math:`s^2 (1 + \rho) / (1 - \rho)`, lie within the
+    chi-squared quantile (1 degree of freedom) of the smallest form the interval.
+
+    Parameters
+    ----------
+    series : tuple of ndarray of shape (n_epochs,)
+    wobbles : tuple of ndarray of shape (n_epochs,)
+    knots : ndarray of int, shape (n_knots,)
+        Candidate indices, ascending, strictly inside the series.
+
+    Returns
+    -------
+    best, low, high : int
+        Index of the best knot and the ends of the interval.
+    """
+    t = np.arange(len(series[0]), dtype=np.float64)
+    long_run = (1 + rho) / (1 - rho)
+    profile = np.zeros(len(knots))
+    for k, knot in enumerate(knots):
+        design = np.stack([np.ones_like(t), t, np.maximum(t - knot, 0.0)], axis=1)
+        for values, sd in zip(series, wobbles, strict=True):
+            weight = 1 / np.maximum(sd, 1e-12)
+            weighted = design * weight[:, None]
+            solution, *_ = np.linalg.lstsq(weighted, values * weight, rcond=None)
+            profile[k] += float(np.sum((values * weight - weighted @ solution) ** 2)) / long_run
+    inside = np.flatnonzero(profile <= profile.min() + chi2.ppf(level, 1))
+    best = int(np.argmin(profile))
+    return int(knots[best]), int(knots[inside[0]]), int(knots[inside[-1]])
