@@ -13,17 +13,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.resampling import bootstrap
+
 __all__ = [
     "TAIL_PARTS",
     "TRANSITIONS",
     "Outcome",
     "outcome_parts",
+    "share_of_change",
     "tail_groups",
     "transition_groups",
     "weight_parts",
 ]
 
 Floats = NDArray[np.float64]
+BLOCKS = 2000
 TRANSITIONS = ("stayed_right", "became_right", "became_wrong", "stayed_wrong")
 TAIL_PARTS = (
     "top_1_percent",
@@ -154,3 +159,36 @@ def tail_groups(change: ArrayLike) -> NDArray[np.intp]:
     rank[np.argsort(-along, kind="stable")] = np.arange(n)
     ends = [max(1, round(share * n)) for share in (0.01, 0.05, 0.10)]
     return np.where(along > 0, np.searchsorted(ends, rank, side="right"), len(TAIL_PARTS) - 1).astype(np.intp)
+
+
+def share_of_change(part: ArrayLike, change: ArrayLike) -> Estimate:
+    """Share of the mean change that `part` carries, with a bootstrap interval over samples.
+
+    Many samples are first averaged in fixed random blocks, which keeps the interval and bounds the
+    cost. Where the total change may be zero the share is not defined and the interval is wide: that is
+    what it should say.
+
+    Parameters
+    ----------
+    part, change : array-like of shape (n_samples,)
+        `part` is the change where the sample belongs to the part, 0 elsewhere.
+
+    Examples
+    --------
+    >>> share_of_change([3.0, 0.0], [3.0, 1.0]).value
+    0.75
+    """
+    rows = np.stack([np.asarray(part, np.float64), np.asarray(change, np.float64)], axis=1)
+    total = rows.sum(axis=0)
+    if not np.isfinite(total).all() or total[1] == 0:
+        return Estimate(float("nan"), unit="share")
+    if len(rows) > 2 * BLOCKS:
+        order = np.random.default_rng(0).permutation(len(rows))
+        starts = np.linspace(0, len(rows), BLOCKS, endpoint=False).astype(np.intp)
+        rows = np.add.reduceat(rows[order], starts, axis=0)
+
+    def ratio(means: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(means[..., 0] / means[..., 1])
+
+    return bootstrap(rows, ratio, unit="share")

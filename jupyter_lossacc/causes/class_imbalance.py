@@ -1,0 +1,283 @@
+"""Class imbalance: the few samples of rare classes carry the loss, the many others the accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, not_tested, percent, share_text, spoken
+from jupyter_lossacc.causes.wording import (
+    Followed,
+    fact,
+    follow_classes,
+    name_classes,
+    support_of,
+    trained_support,
+)
+from jupyter_lossacc.records import (
+    Counterfactual,
+    Episode,
+    Evidence,
+    Experiment,
+    Finding,
+    Predictions,
+    Recording,
+    Verdict,
+)
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.transitions import share_of_change
+
+__all__ = ["CAUSE", "examine", "rare_classes"]
+
+MIN_RATIO = 3.0  # largest to smallest class; below it the classes count as balanced
+MIN_RARE = 20  # evaluated samples of rare classes; fewer say little about them
+MIN_Z = 2.6  # the rare classes' own loss change against its sampling error (1 % two-sided)
+MOST_SAMPLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Rare:
+    """What the rare classes did between the two ends of a window.
+
+    Losses and recalls are means over the samples of rare classes, at start and end.
+    """
+
+    classes: NDArray[np.intp]
+    ratio: float  # largest to smallest trained class
+    trained: float  # share of the training samples
+    evaluated: float  # share of the evaluated samples
+    share: Estimate  # of the loss change (of the loss itself where that does not move)
+    z: float
+    loss: tuple[float, float]
+    recall: tuple[float, float]
+    other_recall: tuple[float, float]
+    other_loss: tuple[float, float]
+
+    @property
+    def threshold(self) -> float:
+        """Share that is out of proportion: more than half, and three times the share of samples."""
+        return max(0.5, min(3 * self.evaluated, 0.9))
+
+
+def rare_classes(support: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Classes with less than half of an equal share of the samples; absent classes do not count.
+
+    Examples
+    --------
+    >>> rare_classes(np.array([90, 10])).tolist()
+    [1]
+    """
+    present = support > 0
+    equal = support.sum() / max(int(present.sum()), 1)
+    return np.flatnonzero(present & (support < 0.5 * equal))
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask which share of the loss change falls on the classes that training saw rarely."""
+    if episode is None or episode.kind == "loss_falls_accuracy_flat":
+        return None
+    followed = follow_classes(CAUSE.id, recording, episode)
+    if isinstance(followed, Finding):
+        return followed
+    support = trained_support(recording)
+    if support is None:
+        support = support_of(recording, followed.window.end)
+    if support is None:
+        return not_tested(CAUSE.id, "How many samples of each class were trained on is not known.")
+    ratio = _ratio(support)
+    if ratio < MIN_RATIO or not rare_classes(support).size:
+        return _balanced(ratio)
+    return _weigh(followed, episode, support)
+
+
+def _ratio(support: NDArray[np.int64]) -> float:
+    present = support[support > 0]
+    return float(present.max() / present.min()) if present.size else 1.0
+
+
+def _balanced(ratio: float) -> Finding:
+    return Finding(
+        cause=CAUSE.id,
+        verdict="rejected",
+        statement=f"The classes trained on are balanced: the largest has {ratio:.1f} times the samples "
+        "of the smallest.",
+        evidence=(fact("largest to smallest class trained on", ratio, f">= {MIN_RATIO:g}", False),),
+    )
+
+
+def _mean(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    return float(values[mask].mean(dtype=np.float64)) if mask.any() else float("nan")
+
+
+def _measure(before: Predictions, after: Predictions, support: NDArray[np.int64], levels: bool) -> Rare:
+    """Compare the rare classes with the others; `levels` asks about the loss itself, not its change."""
+    classes = rare_classes(support)
+    mask = np.isin(after.targets, classes)
+    loss = after.nll.astype(np.float64)
+    change = loss - before.nll
+    mine, total = (loss, loss) if levels else (change, change)
+    n = int(mask.sum())
+    spread = change[mask].std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return Rare(
+        classes=classes,
+        ratio=_ratio(support),
+        trained=float(support[classes].sum() / support.sum()),
+        evaluated=float(mask.mean()),
+        share=share_of_change(np.where(mask, mine, 0.0), total),
+        z=float(change[mask].mean() / spread) if n > 1 and spread > 0 else float("nan"),
+        loss=(_mean(before.nll, mask), _mean(after.nll, mask)),
+        other_loss=(_mean(before.nll, ~mask), _mean(after.nll, ~mask)),
+        recall=(_mean(before.correct, mask), _mean(after.correct, mask)),
+        other_recall=(_mean(before.correct, ~mask), _mean(after.correct, ~mask)),
+    )
+
+
+def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> Finding:
+    w, before, after = followed
+    stuck = episode.kind == "accuracy_stuck_loss_high"
+    rare = _measure(before, after, support, levels=stuck)
+    n_rare = round(rare.evaluated * len(after))
+    if n_rare < MIN_RARE:
+        return Finding(
+            cause=CAUSE.id,
+            verdict="undecided",
+            statement=f"Only {n_rare} {spoken(w.split)} samples are of the classes that training saw rarely; "
+            f"at least {MIN_RARE} are needed to weigh their share.",
+        )
+    return Finding(
+        cause=CAUSE.id,
+        verdict=_verdict(rare, w, episode),
+        statement=_statement(rare, w, stuck),
+        share=rare.share,
+        evidence=_evidence(rare, w, stuck),
+        counterfactual=_counterfactual(rare, w, stuck),
+        action=_action(w),
+        experiment=_experiment(rare, w, support),
+        sample_ids=_samples(rare, before, after, stuck),
+        overlay=_overlay(rare, w),
+        strength=float(np.clip(rare.share.value, 0, 1)) if np.isfinite(rare.share.value) else 0.0,
+    )
+
+
+def _verdict(rare: Rare, w: Window, episode: Episode) -> Verdict:
+    share, bar = rare.share, rare.threshold
+    if not np.isfinite(share.value + share.low):
+        return "undecided"
+    if share.high < bar:
+        return "rejected"
+    if episode.kind == "accuracy_stuck_loss_high":
+        held = rare.recall[1] < 0.5 * rare.other_recall[1]
+        return "supported" if held and share.low > bar else "undecided"
+    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(w.loss_change)
+    if not moved:
+        return "undecided"
+    if episode.kind == "both_fall" and rare.other_recall[1] >= rare.other_recall[0]:
+        return "rejected"  # the accuracy falls in the rare classes themselves: no trade against them
+    return "supported" if share.value > bar and share.low > 2 * rare.evaluated else "undecided"
+
+
+def _statement(rare: Rare, w: Window, stuck: bool) -> str:
+    who = name_classes(w.recording, rare.classes.tolist())
+    have, carry = ("has", "carries") if rare.classes.size == 1 else ("have", "carry")
+    head = f"{who[0].upper()}{who[1:]} {have} {percent(rare.trained)} of the training samples and {carry} "
+    if stuck:
+        return (
+            f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss at epoch {w.end.epoch}: only "
+            f"{percent(rare.recall[1])} of these samples are found, against {percent(rare.other_recall[1])} "
+            "elsewhere."
+        )
+    return (
+        f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the "
+        f"mean loss went from {rare.loss[0]:.2f} to {rare.loss[1]:.2f} (elsewhere {rare.other_loss[0]:.2f} "
+        f"to {rare.other_loss[1]:.2f}), while {percent(rare.recall[1])} of these samples are found at the end, "
+        f"against {percent(rare.other_recall[1])} elsewhere."
+    )
+
+
+def _evidence(rare: Rare, w: Window, stuck: bool) -> tuple[Evidence, ...]:
+    bar, what = rare.threshold, "loss" if stuck else "loss change"
+    behind = rare.other_recall[1] > rare.recall[1]
+    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(w.loss_change)
+    carried, z_bar = rare.share.value > bar, f"beyond {MIN_Z:g} in the direction of the mean"
+    return (
+        fact("largest to smallest class trained on", rare.ratio, f">= {MIN_RATIO:g}", True),
+        fact("rare classes' share of evaluated samples", rare.evaluated, "", True, "share"),
+        fact(f"rare classes' share of the {what}", rare.share.value, f"> {bar:.2f}", carried, "share"),
+        fact("rare classes' loss change against its sampling error", rare.z, z_bar, moved, "z"),
+        fact("recall of rare classes at the start", rare.recall[0], "", behind, "share"),
+        fact("recall of rare classes at the end", rare.recall[1], "", behind, "share"),
+        fact("recall of the other classes at the end", rare.other_recall[1], "", behind, "share"),
+        fact("balanced accuracy at the end", w.end.balanced_accuracy, "", behind, "share"),
+        fact("macro F1 at the end", w.end.macro_f1, "", behind, "share"),
+    )
+
+
+def _counterfactual(rare: Rare, w: Window, stuck: bool) -> Counterfactual:
+    if stuck:
+        return Counterfactual(
+            name=f"{spoken(w.split)} loss at epoch {w.end.epoch} over the other classes alone",
+            value=rare.other_loss[1],
+            actual=w.end.nll,
+        )
+    kept = w.end.nll - rare.evaluated * (rare.loss[1] - rare.loss[0])
+    return Counterfactual(
+        name=f"{spoken(w.split)} loss at epoch {w.end.epoch}, had the rare classes kept their loss of "
+        f"epoch {w.start.epoch}",
+        value=kept,
+        actual=w.end.nll,
+    )
+
+
+def _action(w: Window) -> str:
+    return (
+        "Weight the criterion by class, or draw rare classes more often, and regularise (a rare class is "
+        f"the first to be memorised). Watch balanced accuracy ({percent(w.end.balanced_accuracy, 1)} here) and F1 "
+        f"per class beside accuracy ({percent(w.end.accuracy, 1)}), and split with stratification."
+    )
+
+
+def _experiment(rare: Rare, w: Window, support: NDArray[np.int64]) -> Experiment:
+    who = name_classes(w.recording, rare.classes.tolist())
+    present = np.maximum(support, 1)
+    weights = np.sqrt(present.sum() / (len(present) * present))
+    values = ", ".join(f"{x:.3g}" for x in weights) if len(weights) <= 20 else "..."
+    counts = "" if len(weights) <= 20 else "  # sqrt(n / (K * count)) per class"
+    return Experiment(
+        code=(
+            f"# square root of the inverse frequency: a mild correction\n"
+            f"weight = torch.tensor([{values}]){counts}\n"
+            f"criterion = nn.CrossEntropyLoss(weight=weight.to(device))\n"
+            f"# evaluate with the unweighted loss, so that the curves stay comparable\n"
+        ),
+        prediction=(
+            f"Recall of {who} ends above {percent(rare.recall[1])} and balanced accuracy above "
+            f"{percent(w.end.balanced_accuracy, 1)}. If neither moves, rarity is not what holds it back: "
+            "other data or features are needed."
+        ),
+    )
+
+
+def _samples(rare: Rare, before: Predictions, after: Predictions, stuck: bool) -> NDArray[np.int64]:
+    mask = np.isin(after.targets, rare.classes)
+    rise = after.nll - (0.0 if stuck else before.nll)
+    order = np.argsort(-np.abs(rise[mask]), kind="stable")[:MOST_SAMPLES]
+    return after.sample_ids[mask][order]
+
+
+def _overlay(rare: Rare, w: Window) -> dict[int, float] | None:
+    """Loss per epoch with the rare classes held at their loss of the first epoch."""
+    found: dict[int, float] = {}
+    for summary in w.inside:
+        table = summary.classes
+        if table is None:
+            return None
+        counts = table.support[rare.classes]
+        losses = np.where(counts > 0, table.nll[rare.classes], 0.0)
+        part = float(counts @ losses) / summary.n_samples
+        found[summary.epoch] = summary.nll - part + rare.loss[0] * float(counts.sum()) / summary.n_samples
+    return found
+
+
+CAUSE = Cause("class_imbalance", examine)
