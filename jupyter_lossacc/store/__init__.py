@@ -1,0 +1,34 @@
+"""A run as a folder of JSON and Parquet, readable by any data-frame engine.
+
+::
+
+    lossacc_runs/                                   the store; ignores itself in git
+    └── 20260101T120000Z-baseline/                  one run; its name is the run's id
+        ├── run.json                                who, when, status, limits
+        ├── metrics/part-*.parquet                  a row per pass
+        ├── steps/part-*.parquet                    a row per optimiser step
+        ├── predictions/split=val/epoch=00007/step=00000420/part-0.parquet
+        └── weights/epoch=00007.safetensors         only with --keep-weights
+
+Every file is written under a temporary name and renamed, so a reader sees whole files only and a
+killed kernel loses at most the pass it was in. Facts are stored, conclusions never: a better test
+re-reads old runs.
+"""
+
+from jupyter_lossacc.store.catalogue import delete_run, find_run, list_runs
+from jupyter_lossacc.store.files import FORMAT_VERSION, run_id
+from jupyter_lossacc.store.reader import open_run
+from jupyter_lossacc.store.weights import load_weights, stored_weights
+from jupyter_lossacc.store.writer import RunWriter
+
+__all__ = [
+    "FORMAT_VERSION",
+    "RunWriter",
+    "delete_run",
+    "find_run",
+    "list_runs",
+    "load_weights",
+    "open_run",
+    "run_id",
+    "stored_weights",
+]

@@ -1,0 +1,120 @@
+"""Stored runs, opened again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from jupyter_lossacc.records import PassKey, Predictions, Recording, RunInfo
+from jupyter_lossacc.store import tables
+from jupyter_lossacc.store.catalogue import find_run, read_head, run_status
+from jupyter_lossacc.store.files import predictions_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["metrics_parts", "open_run", "read_metrics"]
+
+CACHE_BYTES = 64 * 2**20
+BYTES_PER_ROW = 36  # of `Predictions` in memory
+
+
+def open_run(reference: str | Path, store_dir: Path) -> Recording:
+    """Open a stored run; per-sample records are read when asked for.
+
+    Parameters
+    ----------
+    reference : str or Path
+        A run's id, its name (then the latest of that name), the unique beginning of its id or
+        name, or the path of its folder.
+    store_dir : Path
+
+    Raises
+    ------
+    RunNotFoundError, StoreVersionError, StoreError
+    """
+    run_dir = find_run(reference, store_dir)
+    head = read_head(run_dir)
+    metrics = read_metrics(run_dir)
+    summaries = () if metrics is None else tables.summaries_from_table(metrics)
+    return Recording(
+        info=RunInfo(
+            run_id=run_dir.name,
+            name=head["name"],
+            started=head["started"],
+            class_names=tuple(head.get("class_names", ())),
+            versions=head.get("versions", {}),
+            format_version=head["format_version"],
+            cell=head.get("cell", ""),
+        ),
+        summaries=summaries,
+        steps=tables.steps_from_table(_read_parts(sorted((run_dir / "steps").glob("part-*.parquet")))),
+        limits=tuple(head.get("limits", ())),
+        load=_Loader(run_dir, {s.key: s.ids_known for s in summaries}),
+        status=run_status(run_dir, head),
+    )
+
+
+def metrics_parts(run_dir: Path) -> list[Path]:
+    """Return the files of the metrics table."""
+    return sorted((run_dir / "metrics").glob("part-*.parquet"))
+
+
+def read_metrics(run_dir: Path) -> pa.Table | None:
+    """Return the metrics table, each sequence number once; None before the first pass."""
+    table = _read_parts(metrics_parts(run_dir))
+    if table is None:
+        return None
+    first = {number: row for row, number in reversed(list(enumerate(table.column("sequence").to_pylist())))}
+    return table.take([first[number] for number in sorted(first)])
+
+
+class _Loader:
+    """Reads per-sample records on demand and keeps the last ones in memory."""
+
+    def __init__(self, run_dir: Path, ids_known: Mapping[PassKey, bool]) -> None:
+        self.run_dir = run_dir
+        self.ids_known = ids_known
+        self._kept: OrderedDict[PassKey, Predictions] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, key: PassKey) -> Predictions:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            path = predictions_path(self.run_dir, key)
+            if key not in self.ids_known or not path.exists():
+                raise KeyError(f"the per-sample records of pass {key} were not kept (see --keep)")
+            predictions = tables.predictions_from_table(
+                tables.read_table(path), ids_known=self.ids_known[key]
+            )
+            self._kept[key] = predictions
+            while len(self._kept) > 1 and sum(map(len, self._kept.values())) * BYTES_PER_ROW > CACHE_BYTES:
+                self._kept.popitem(last=False)
+            return predictions
+
+
+def _read_parts(paths: list[Path]) -> pa.Table | None:
+    if not paths:
+        return None
+    parts = [tables.read_table(path) for path in paths]
+    names = list(dict.fromkeys(name for part in parts for name in part.column_names))
+    # A column that only newer parts have is null in the older ones.
+    fields = [next(part.schema.field(name) for part in parts if name in part.column_names) for name in names]
+    schema = pa.schema([pa.field(field.name, field.type) for field in fields])
+    return pa.concat_tables([_widened(part, schema) for part in parts])
+
+
+def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
