@@ -10,7 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.records import Episode, EpisodeKind, EpochSummary, Finding, Predictions, Recording
+from jupyter_lossacc.records import (
+    Episode,
+    EpisodeKind,
+    EpochSummary,
+    Evidence,
+    Finding,
+    Predictions,
+    Recording,
+)
 from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Window",
     "default_split",
     "epochs_of",
+    "evidence",
     "not_tested",
     "percent",
     "points",
@@ -122,7 +131,9 @@ def default_split(recording: Recording) -> str | None:
 def window(recording: Recording, episode: Episode | None) -> Window | None:
     """Return the window of an episode; of a run, from its lowest loss to its last epoch.
 
-    None when the split has fewer than two complete passes there.
+    Where the loss rises, the window starts at the lowest loss of the episode's first half: an
+    episode's own start marks where the joint movement can be told from wobble, and may still lie
+    on the way down. None when the split has fewer than two complete passes there.
     """
     split = episode.split if episode is not None else default_split(recording)
     if split is None:
@@ -132,13 +143,21 @@ def window(recording: Recording, episode: Episode | None) -> Window | None:
         series = tuple(s for s in series if episode.start_epoch <= s.epoch <= episode.end_epoch)
     if len(series) < 2:
         return None
-    start = series[0] if episode is not None else min(series[:-1], key=lambda s: _sortable(s.nll))
+    start = _start(series, episode)
     end = series[-1]
     try:
         before, after = recording.paired(split, start.epoch, end.epoch)
     except KeyError:
         return Window(recording=recording, split=split, start=start, end=end)
     return Window(recording=recording, split=split, start=start, end=end, before=before, after=after)
+
+
+def _start(series: tuple[EpochSummary, ...], episode: Episode | None) -> EpochSummary:
+    if episode is None:
+        return min(series[:-1], key=lambda s: _sortable(s.nll))
+    if episode.kind in RISING_LOSS:
+        return min(series[: max(1, len(series) // 2)], key=lambda s: _sortable(s.nll))
+    return series[0]
 
 
 def _sortable(value: float) -> float:
@@ -148,6 +167,11 @@ def _sortable(value: float) -> float:
 def not_tested(cause: str, why: str) -> Finding:
     """Return the finding that says honestly why a cause could not be examined."""
     return Finding(cause=cause, verdict="not_tested", statement=why)
+
+
+def evidence(name: str, value: float, unit: str, threshold: str, supports: bool) -> Evidence:
+    """Return one row of evidence; the arguments are its columns, in the order in which they are shown."""
+    return Evidence(name=name, value=float(value), unit=unit, threshold=threshold, supports=bool(supports))
 
 
 def spoken(split: str) -> str:

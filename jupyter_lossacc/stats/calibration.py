@@ -18,6 +18,7 @@ __all__ = [
     "ETAS",
     "NoiseFloor",
     "TemperatureFit",
+    "cross_fitted_by_fold",
     "cross_fitted_nll",
     "expected_calibration_error",
     "fit_noise_floor",
@@ -119,6 +120,32 @@ def nll_at(temperature: float, value: Floats, slope: Floats, betas: Floats = BET
     return float(_hermite(betas, value, slope, i, t))
 
 
+def cross_fitted_by_fold(count: Floats, nll: Floats, slope: Floats, betas: Floats = BETAS) -> Floats:
+    """Mean loss of each fold at the temperature of all other folds (nats); NaN for an empty fold.
+
+    Parameters
+    ----------
+    count : ndarray of shape (n_folds,)
+    nll, slope : ndarray of shape (n_folds, n_betas)
+        Sums over the samples of each fold.
+
+    Returns
+    -------
+    ndarray of shape (n_folds,)
+    """
+    losses = np.full(len(count), np.nan)
+    for fold in np.flatnonzero(count > 0):
+        n_rest = count.sum() - count[fold]
+        if n_rest == 0:
+            continue
+        rest = fit_temperature(
+            (nll.sum(0) - nll[fold]) / n_rest, (slope.sum(0) - slope[fold]) / n_rest, betas
+        )
+        if not np.isnan(rest.temperature):
+            losses[fold] = nll_at(rest.temperature, nll[fold] / count[fold], slope[fold] / count[fold], betas)
+    return losses
+
+
 def cross_fitted_nll(count: Floats, nll: Floats, slope: Floats, betas: Floats = BETAS) -> float:
     """Mean loss after temperature scaling, each fold with the temperature of the others (nats).
 
@@ -128,18 +155,11 @@ def cross_fitted_nll(count: Floats, nll: Floats, slope: Floats, betas: Floats = 
     nll, slope : ndarray of shape (n_folds, n_betas)
         Sums over the samples of each fold.
     """
-    total = 0.0
-    for fold in range(len(count)):
-        n_rest = count.sum() - count[fold]
-        if count[fold] == 0:
-            continue
-        if n_rest == 0:
-            return float("nan")
-        rest = fit_temperature((nll.sum(0) - nll[fold]) / n_rest, (slope.sum(0) - slope[fold]) / n_rest, betas)
-        if np.isnan(rest.temperature):
-            return float("nan")
-        total += count[fold] * nll_at(rest.temperature, nll[fold] / count[fold], slope[fold] / count[fold], betas)
-    return float(total / count.sum()) if count.sum() else float("nan")
+    filled = count > 0
+    if not filled.any():
+        return float("nan")
+    losses = cross_fitted_by_fold(count, nll, slope, betas)
+    return float(count[filled] @ losses[filled] / count.sum())
 
 
 def fit_noise_floor(

@@ -1,0 +1,177 @@
+"""Confident errors: a few samples that are surely wrong carry the change of the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.causes.cause import (
+    RISING_LOSS,
+    Cause,
+    Window,
+    epochs_of,
+    evidence,
+    not_tested,
+    percent,
+    spoken,
+    window,
+)
+from jupyter_lossacc.causes.cause import share_text as text
+from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.transitions import share_of_change
+
+__all__ = ["CAUSE"]
+
+ID = "confident_errors"
+SURE = 0.9
+FEW = 0.05  # of the samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """The worst few: ``rows`` of the window's samples, and the share of the change they carry."""
+
+    rows: NDArray[np.intp]
+    n: int
+    sure: int  # how many samples are surely wrong, few or not
+    share: Estimate
+    rest_before: float
+    rest_after: float
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether a handful of surely wrong samples carry the rise (or the height) of the loss."""
+    if episode is None or episode.kind not in RISING_LOSS | {"accuracy_stuck_loss_high"}:
+        return None
+    w = window(recording, episode)
+    if w is None or w.before is None or w.after is None:
+        return not_tested(
+            ID,
+            "Confident errors could not be tested: no per-sample records of the same samples at both ends.",
+        )
+    level = episode.kind == "accuracy_stuck_loss_high"
+    few = _few(w, w.after.nll if level else w.after.nll - w.before.nll)
+    verdict = _verdict(w, few, level=level)
+    part = "height" if level else "rise"
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        share=None if level else few.share,
+        statement=_statement(w, few, level=level),
+        because=(
+            f"{len(few.rows)} of {few.n:,} samples, surely wrong, carry {text(few.share)} of its {part}"
+        ),
+        evidence=_evidence(few, level=level),
+        counterfactual=Counterfactual(
+            name=f"{spoken(w.split)} loss at epoch {w.end.epoch} without these {len(few.rows)} samples",
+            value=few.rest_after,
+            actual=w.end.nll,
+        ),
+        action=(
+            "Look at these samples first: wrong labels, broken inputs and a sub-population that training lacks "
+            "all look like this. If they are simply hard, a loss that punishes sure mistakes less (label "
+            "smoothing, focal loss) stops them from ruling the mean."
+        ),
+        experiment=_experiment(w, few),
+        sample_ids=w.after.sample_ids[few.rows],
+        strength=float(few.share.value) if np.isfinite(few.share.value) else 0.0,
+    )
+
+
+def _few(w: Window, change: NDArray[np.float32]) -> _Few:
+    assert w.before is not None  # noqa: S101 - narrowed by the caller
+    assert w.after is not None  # noqa: S101
+    loss, wrong = _chosen_at(w)
+    n = len(loss)
+    rows = np.flatnonzero(wrong)
+    sure = len(rows)
+    rows = rows[np.argsort(-loss[rows], kind="stable")][: max(1, int(FEW * n))]
+    member = np.zeros(n, bool)
+    member[rows] = True
+    change = change.astype(np.float64)
+    share = share_of_change(np.where(member, change, 0.0), change)
+    return _Few(
+        rows=rows,
+        n=n,
+        sure=sure,
+        share=share,
+        rest_before=float(w.before.nll[~member].mean(dtype=np.float64)),
+        rest_after=float(w.after.nll[~member].mean(dtype=np.float64)),
+    )
+
+
+def _chosen_at(w: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Loss and sure-mistake flags one epoch before the end.
+
+    Choosing the worst samples at the very epoch whose loss they are to explain would count luck as
+    cause; the epoch before is as telling and independent of that luck.
+    """
+    assert w.after is not None  # noqa: S101 - narrowed by the caller
+    earlier = [s.epoch for s in w.inside if w.start.epoch < s.epoch < w.end.epoch]
+    chosen = w.after
+    if earlier:
+        try:
+            previous, _ = w.recording.paired(w.split, earlier[-1], w.end.epoch)
+        except KeyError:
+            previous = chosen
+        if np.array_equal(previous.sample_ids, chosen.sample_ids):
+            chosen = previous
+    return chosen.nll, (chosen.correct < 0.5) & (chosen.confidence >= SURE)
+
+
+def _verdict(w: Window, few: _Few, *, level: bool) -> Verdict:
+    share = few.share
+    if not level and w.loss_change <= 0:
+        return "rejected"
+    if not len(few.rows) or share.high < 0.5:
+        return "rejected"
+    if share.low > 0.5 and few.sure <= FEW * few.n:
+        return "supported"
+    return "undecided" if few.sure <= FEW * few.n else "rejected"
+
+
+def _statement(w: Window, few: _Few, *, level: bool) -> str:
+    who = f"{few.sure} of {few.n:,} {spoken(w.split)} samples ({percent(few.sure / few.n, 1)})"
+    what = f"the loss at epoch {w.end.epoch}" if level else f"the loss change {epochs_of(w)}"
+    worst = "they carry" if few.sure == len(few.rows) else f"the worst {len(few.rows)} of them carry"
+    if few.sure == 0:
+        return f"No {spoken(w.split)} sample is wrong with a confidence of {SURE:.0%} or more, so none can carry {what}."
+    return (
+        f"{who} are wrong with a confidence of at least {SURE:.0%}; {worst} {text(few.share)} of {what}: without "
+        f"them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
+        f"{w.start.nll:.3f} to {w.end.nll:.3f}."
+    )
+
+
+def _evidence(few: _Few, *, level: bool) -> tuple[Evidence, ...]:
+    whole = "share of the loss they carry" if level else "share of the change they carry"
+    amount = few.sure / few.n
+    return (
+        evidence(
+            "samples wrong with confidence of 90 % or more", amount, "share", f"<= {FEW}", amount <= FEW
+        ),
+        evidence(whole, few.share.value, "share", "interval above 0.5", few.share.low > 0.5),
+    )
+
+
+def _experiment(w: Window, few: _Few) -> Experiment:
+    return Experiment(
+        code=(
+            f"# per-sample losses of the {spoken(w.split)} set, model in eval mode, gradients off\n"
+            "loss = F.cross_entropy(logits, targets, reduction='none')\n"
+            "probability, predicted = logits.softmax(dim=1).max(dim=1)\n"
+            f"sure_and_wrong = (predicted != targets) & (probability >= {SURE})\n"
+            "print(int(sure_and_wrong.sum()), loss.mean().item(), loss[~sure_and_wrong].mean().item())"
+        ),
+        prediction="Without these samples the mean loss stays close to its lowest value.",
+        result=(
+            f"Done from the records: without {len(few.rows)} samples the loss goes from {few.rest_before:.3f} to "
+            f"{few.rest_after:.3f} nats; with them from {w.start.nll:.3f} to {w.end.nll:.3f}."
+        ),
+    )
+
+
+CAUSE = Cause(id=ID, examine=examine, scope="episode")

@@ -1,0 +1,184 @@
+"""Overfitting: the loss rises even with calibration repaired, while the training loss falls."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.causes.cause import (
+    RISING_LOSS,
+    Cause,
+    Window,
+    epochs_of,
+    evidence,
+    not_tested,
+    points,
+    share_text,
+    spoken,
+    window,
+)
+from jupyter_lossacc.causes.repair import Repair, floor_of, repair, wobble
+from jupyter_lossacc.records import (
+    Counterfactual,
+    Episode,
+    EpochSummary,
+    Evidence,
+    Experiment,
+    Finding,
+    Recording,
+    Verdict,
+)
+from jupyter_lossacc.stats.estimate import Estimate
+
+__all__ = ["CAUSE"]
+
+ID = "overfitting"
+SURE = 4.0  # standard errors; healthy runs lie far below zero
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the loss would rise even if calibration were repaired after every epoch."""
+    if episode is None or episode.kind not in RISING_LOSS or episode.split in ("train", "train_eval"):
+        return None
+    w = window(recording, episode)
+    found = repair(w) if w is not None else "fewer than two complete passes lie inside this episode"
+    if w is None or isinstance(found, str):
+        return not_tested(ID, f"Overfitting could not be tested: {found}.")
+    train = _training_loss(w)
+    floored = _floor_change(w)
+    change = found.refinement
+    rise = max(w.loss_change, 1e-12)
+    share = _share(found)
+    best = min(
+        recording.series(w.split), key=lambda s: s.calibrated_nll if np.isfinite(s.calibrated_nll) else np.inf
+    )
+    return Finding(
+        cause=ID,
+        verdict=_verdict(w, found, floored, train),
+        share=share,
+        statement=_statement(w, found, train),
+        because=f"the model overfits: {share_text(share)} of the rise stays when calibration is repaired",
+        evidence=_evidence(w, found, floored, train),
+        counterfactual=Counterfactual(
+            name=f"{spoken(w.split)} loss if training had stopped at epoch {best.epoch}, calibration repaired",
+            value=best.calibrated_nll,
+            actual=w.end.nll,
+        ),
+        action=(
+            f"Keep epoch {best.epoch}, where the repaired loss was lowest. Then give the model less room to "
+            "memorise: augmentation or more data first, then weight decay, dropout, a smaller network."
+        ),
+        experiment=Experiment(
+            code=(
+                "# the same loop with a regulariser; everything else, the seed included, as before\n"
+                "optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)\n"
+                "# and, between the hidden layers of the model: nn.Dropout(0.3)"
+            ),
+            prediction=(
+                f"The calibrated {spoken(w.split)} loss reaches its minimum later than epoch {best.epoch} or "
+                f"stays within 0.01 nats of it, and training loss falls more slowly than before."
+            ),
+        ),
+        sample_ids=_lost(w),
+        overlay={
+            s.epoch: s.calibrated_nll for s in recording.series(w.split) if np.isfinite(s.calibrated_nll)
+        },
+        strength=float(change.value / rise),
+    )
+
+
+def _share(r: Repair) -> Estimate:
+    """What calibration does not explain: the complement of its share."""
+    return Estimate(1 - r.share.value, 1 - r.share.high, 1 - r.share.low, "share")
+
+
+def _training_loss(w: Window) -> tuple[float, float] | None:
+    """Training loss at (or next before) both ends, evaluated passes preferred."""
+    for split in ("train_eval", "train"):
+        by_epoch = {s.epoch: _loss(s) for s in w.recording.series(split)}
+        first = [e for e in by_epoch if e <= w.start.epoch] or [e for e in by_epoch if e <= w.end.epoch]
+        last = [e for e in by_epoch if e <= w.end.epoch]
+        if first and last and max(last) > min(max(first), w.start.epoch):
+            start = max(first) if max(first) <= w.start.epoch else min(first)
+            return by_epoch[start], by_epoch[max(last)]
+    return None
+
+
+def _loss(s: EpochSummary) -> float:
+    return s.nll if np.isfinite(s.nll) else s.reported_loss
+
+
+def _falls(train: tuple[float, float] | None) -> bool:
+    return train is not None and train[1] < train[0] - min(0.02, 0.05 * abs(train[0]))
+
+
+def _floor_change(w: Window) -> Estimate:
+    """Change of the loss repaired by temperature *and* noise floor, which also tames far outliers."""
+    values = np.array(
+        [floor_of(s.accumulators).nll if s.accumulators is not None else np.nan for s in w.inside]
+    )
+    change = float(values[-1] - values[0])
+    noise = wobble(values)
+    spread = 1.96 * np.sqrt(2) * (0.0 if np.isnan(noise) else noise)
+    return Estimate(change, change - spread, change + spread, "nats")
+
+
+def _error(change: Estimate) -> float:
+    return (change.high - change.low) / 3.92
+
+
+def _z(change: Estimate) -> float:
+    error = _error(change)
+    return change.value / error if error > 0 else float("nan")
+
+
+def _verdict(w: Window, r: Repair, floored: Estimate, train: tuple[float, float] | None) -> Verdict:
+    change = r.refinement
+    if w.loss_change <= 0 or change.high < 0.01 or floored.value <= 0:
+        return "rejected"
+    real = change.value > 0.01 and _z(change) > SURE and floored.low > 0 and floored.value > 0.005
+    if real and _falls(train) and change.value > 0.1 * w.loss_change:
+        return "supported"
+    return "undecided"
+
+
+def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
+    a, b = r.before, r.after
+    beside = "" if train is None else f" while training loss goes from {train[0]:.3f} to {train[1]:.3f}"
+    return (
+        f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from {a.repaired:.3f} "
+        f"to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; accuracy changes by "
+        f"{points(w.accuracy_change)}."
+    )
+
+
+def _evidence(
+    w: Window, r: Repair, floored: Estimate, train: tuple[float, float] | None
+) -> tuple[Evidence, ...]:
+    z = _z(r.refinement)
+    rows = [
+        evidence(
+            "rise of the repaired loss", r.refinement.value, "nats", "> 0.01", r.refinement.value > 0.01
+        ),
+        evidence("the same in standard errors", z, "z", f"> {SURE:.0f}", z > SURE),
+        evidence(
+            "rise with a noise floor repaired too", floored.value, "nats", "> 0.005", floored.value > 0.005
+        ),
+        evidence("change of accuracy", w.accuracy_change, "share", "", w.accuracy_change <= 0),
+    ]
+    if train is not None:
+        fall = train[0] - train[1]
+        rows.append(evidence("fall of the training loss", fall, "nats", "> 0", _falls(train)))
+    return tuple(rows)
+
+
+def _lost(w: Window) -> NDArray[np.int64]:
+    """Samples that were right and became wrong, the largest loss increase first."""
+    if w.before is None or w.after is None:
+        return np.empty(0, np.int64)
+    rows = np.flatnonzero((w.before.correct >= 0.5) & (w.after.correct < 0.5))
+    increase = (w.after.nll - w.before.nll)[rows]
+    return w.after.sample_ids[rows[np.argsort(-increase, kind="stable")]][:200]
+
+
+CAUSE = Cause(id=ID, examine=examine, scope="episode")

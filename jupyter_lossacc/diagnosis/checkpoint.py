@@ -1,0 +1,310 @@
+"""Which epoch to keep, at which temperature, and whether to go on.
+
+The epoch is chosen by the loss that is left after refitting one temperature (cross-fitted): it
+ignores over-confidence, which a division repairs afterwards, and keeps what no division repairs
+(Berta et al., arXiv:2501.19195, 2025; Ranjan et al., NeurIPS 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.causes.cause import default_split, percent, spoken
+from jupyter_lossacc.causes.repair import wobble
+from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
+from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.resampling import mcnemar, paired_difference
+from jupyter_lossacc.stats.rescaling import rescaled_nll
+
+__all__ = ["advise", "best_epoch", "stop_or_go"]
+
+Floats = NDArray[np.float64]
+Stop = Literal["now", "keep going", "undecided"]
+MAX_EQUIVALENT = 24  # epochs examined, at most, in the search for an earlier equivalent
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """The evaluated epochs of one split and the loss by which they are chosen."""
+
+    passes: tuple[EpochSummary, ...]
+    chosen_by: Floats
+    calibrated: bool
+
+    @property
+    def best(self) -> int:
+        return int(np.nanargmin(self.chosen_by))
+
+
+def _curve(recording: Recording) -> _Curve | None:
+    split = default_split(recording)
+    passes = tuple(s for s in recording.series(split) if s.epoch > 0 and not s.training) if split else ()
+    for calibrated in (True, False):
+        values = np.array([s.calibrated_nll if calibrated else s.nll for s in passes], np.float64)
+        values[~np.isfinite(values)] = np.nan
+        if np.isfinite(values).sum() >= max(1, 0.5 * len(passes)):
+            return _Curve(passes, values, calibrated)
+    return None
+
+
+def best_epoch(recording: Recording) -> int | None:
+    """Return the epoch with the lowest calibrated loss so far; None when nothing was evaluated."""
+    curve = _curve(recording)
+    return None if curve is None else curve.passes[curve.best].epoch
+
+
+def advise(recording: Recording, running: bool) -> CheckpointAdvice:
+    """Advise which epoch to keep, with paired evidence against the alternatives.
+
+    Parameters
+    ----------
+    recording : Recording
+    running : bool
+        Whether training is still going on; changes how the advice is worded.
+
+    Returns
+    -------
+    CheckpointAdvice
+        ``epoch=None`` with the reason when no complete evaluation was recorded.
+    """
+    curve = _curve(recording)
+    if curve is None:
+        return CheckpointAdvice(
+            epoch=None,
+            temperature=float("nan"),
+            reason="No complete evaluation was recorded, so no epoch can be advised.",
+        )
+    best = curve.passes[curve.best]
+    stop, stop_reason = stop_or_go(recording)
+    return CheckpointAdvice(
+        epoch=best.epoch,
+        temperature=best.temperature,
+        reason=_reason(curve, best, running=running),
+        alternatives=_alternatives(recording, curve),
+        stop=stop,
+        stop_reason=stop_reason,
+        optimism=_optimism(curve),
+    )
+
+
+def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
+    so_far = " so far" if running else ""
+    value = curve.chosen_by[curve.best]
+    if not curve.calibrated:
+        return (
+            f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss, {value:.3f} nats, is the lowest. "
+            "Calibration could not be repaired from these records, so the loss was taken as it is."
+        )
+    apply = (
+        "No temperature is needed."
+        if 0.95 <= best.temperature <= 1.05
+        else f"Divide its logits by {best.temperature:.2f} wherever probabilities matter."
+    )
+    return (
+        f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss with calibration repaired, {value:.3f} "
+        f"nats, is the lowest (accuracy {percent(best.accuracy, 1)}). {apply}"
+    )
+
+
+def _alternatives(recording: Recording, curve: _Curve) -> tuple[Alternative, ...]:
+    losses = np.array([_shown_loss(s) for s in curve.passes])
+    accuracies = np.array([s.accuracy for s in curve.passes])
+    named: list[tuple[str, int]] = []
+    if np.isfinite(losses).any():
+        named.append(("lowest loss", int(np.nanargmin(losses))))
+    if np.isfinite(accuracies).any():
+        named.append(("highest accuracy", int(np.nanargmax(accuracies))))
+    named.append(("last", len(curve.passes) - 1))
+    earliest = _earliest_equivalent(recording, curve)
+    if earliest is not None and earliest < curve.best:
+        named.append(("earliest equivalent", earliest))
+    return tuple(_alternative(recording, curve, name, i) for name, i in named)
+
+
+def _shown_loss(s: EpochSummary) -> float:
+    """The loss as the user's own curve shows it."""
+    value = s.reported_loss if np.isfinite(s.reported_loss) else s.nll
+    return value if np.isfinite(value) else float("nan")
+
+
+def _alternative(recording: Recording, curve: _Curve, name: str, i: int) -> Alternative:
+    best, other = curve.passes[curve.best], curve.passes[i]
+    gap = float(curve.chosen_by[curve.best] - curve.chosen_by[i])
+    accuracy = Estimate(best.accuracy - other.accuracy, unit="share")
+    loss = Estimate(gap, unit="nats")
+    p = float("nan")
+    pair = _pair(recording, other, best)
+    if i == curve.best:
+        accuracy, loss, p = Estimate(0.0, 0.0, 0.0, "share"), Estimate(0.0, 0.0, 0.0, "nats"), 1.0
+    elif pair is not None:
+        accuracy = paired_difference(
+            pair[0].correct.astype(float), pair[1].correct.astype(float), unit="share"
+        )
+        p = mcnemar(pair[0].correct >= 0.5, pair[1].correct >= 0.5).p
+        loss = _paired_loss(pair, (other, best), gap, calibrated=curve.calibrated)
+    return Alternative(
+        name=name,
+        epoch=other.epoch,
+        accuracy=other.accuracy,
+        nll=other.nll,
+        calibrated_nll=other.calibrated_nll,
+        accuracy_difference=accuracy,
+        calibrated_nll_difference=loss,
+        mcnemar_p=p,
+        cost=_cost(other, best, accuracy, loss, p),
+    )
+
+
+def _pair(recording: Recording, a: EpochSummary, b: EpochSummary) -> tuple[Predictions, Predictions] | None:
+    try:
+        return recording.paired(a.split, a.epoch, b.epoch)
+    except KeyError:
+        return None
+
+
+def _paired_loss(
+    pair: tuple[Predictions, Predictions],
+    of: tuple[EpochSummary, EpochSummary],
+    gap: float,
+    *,
+    calibrated: bool,
+) -> Estimate:
+    """Difference of the losses by which epochs are chosen, bootstrapped over samples.
+
+    The value is the exact one; per-sample losses at the fitted temperatures are reconstructed from
+    loss and margin and give the width of the interval alone.
+    """
+    before, after = (
+        _repaired(p, s) if calibrated else p.nll.astype(np.float64) for p, s in zip(pair, of, strict=True)
+    )
+    raw = paired_difference(before, after, unit="nats")
+    return Estimate(gap, gap + raw.low - raw.value, gap + raw.high - raw.value, "nats")
+
+
+def _repaired(p: Predictions, s: EpochSummary) -> Floats:
+    if not np.isfinite(p.margin).all() or not np.isfinite(s.temperature):
+        return p.nll.astype(np.float64)
+    return rescaled_nll(p.nll.astype(np.float64), p.margin.astype(np.float64), s.n_classes, s.temperature)
+
+
+def _cost(other: EpochSummary, best: EpochSummary, accuracy: Estimate, loss: Estimate, p: float) -> str:
+    if other.epoch == best.epoch:
+        return "It is the advised epoch."
+    worse = -loss.value
+    parts = [
+        f"Keeping epoch {other.epoch} instead costs {worse:.3f} nats of calibrated loss"
+        if worse > 0
+        else f"Epoch {other.epoch} has the same calibrated loss"
+    ]
+    lost = 100 * accuracy.value
+    if abs(lost) >= 0.05:
+        parts.append(f"{'loses' if lost > 0 else 'wins'} {abs(lost):.1f} points of accuracy")
+    sure = "" if np.isnan(p) else f" (McNemar p = {p:.2g})"
+    decided = (
+        "" if loss.excludes_zero or not np.isfinite(loss.low) else "; the difference of loss is within chance"
+    )
+    return " and ".join(parts) + sure + decided + "."
+
+
+def _earliest_equivalent(recording: Recording, curve: _Curve) -> int | None:
+    """First epoch whose loss lies within one paired standard error of the best one's."""
+    if not curve.calibrated:
+        return None
+    order = [i for i in range(curve.best) if np.isfinite(curve.chosen_by[i])]
+    # A difference of more than 0.1 nats or 10 % is never within one standard error of interest.
+    least = curve.chosen_by[curve.best]
+    order = [i for i in order if curve.chosen_by[i] - least < max(0.1 * least, 0.01)]
+    step = max(1, len(order) // MAX_EQUIVALENT)
+    for i in order[::step]:
+        pair = _pair(recording, curve.passes[i], curve.passes[curve.best])
+        if pair is None:
+            return None
+        difference = _repaired(pair[0], curve.passes[i]) - _repaired(pair[1], curve.passes[curve.best])
+        if len(difference) > 1:
+            error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+            if curve.chosen_by[i] - least <= error:
+                return i
+    return None
+
+
+def stop_or_go(recording: Recording) -> tuple[Stop, str]:
+    """Say whether going on pays: the trend of the calibrated loss decides, not the raw loss."""
+    curve = _curve(recording)
+    if curve is None or len(curve.passes) < 4:
+        return "undecided", "Fewer than four evaluated epochs: too early to say."
+    epochs = np.array([s.epoch for s in curve.passes])
+    values = curve.chosen_by
+    what = "calibrated loss" if curve.calibrated else "loss"
+    patience = max(5, int(np.ceil(0.1 * epochs[-1])))
+    age = int(epochs[-1] - epochs[curve.best])
+    recent = epochs > epochs[-1] - max(2 * patience, 10)
+    slope, error = _slope(epochs[recent], values[recent])
+    if age >= patience:
+        since = epochs >= epochs[curve.best]
+        slope_since, error_since = _slope(epochs[since], values[since])
+        if slope_since > -error_since:
+            return (
+                "now",
+                f"The {what} has not improved for {age} epochs (lowest at epoch {epochs[curve.best]}).",
+            )
+    if slope < -2 * error and age < patience:
+        return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
+            curve
+        )
+    return (
+        "undecided",
+        f"The {what} has been level for {age} epochs; {patience} without gain would settle it.",
+    )
+
+
+def _in_spite(curve: _Curve) -> str:
+    losses = np.array([_shown_loss(s) for s in curve.passes])
+    if not np.isfinite(losses).any():
+        return ""
+    low = int(np.nanargmin(losses))
+    rising = len(losses) - 1 - low >= 5 and losses[-1] > losses[low] * 1.02
+    return " The rise of the loss itself is no reason to stop." if rising else ""
+
+
+def _slope(epochs: NDArray[np.int64], values: Floats) -> tuple[float, float]:
+    """Least-squares slope per epoch and its standard error from the wobble around it."""
+    kept = np.isfinite(values)
+    x, y = epochs[kept].astype(np.float64), values[kept]
+    if len(x) < 3:
+        return 0.0, float("inf")
+    centred = x - x.mean()
+    weight = float((centred**2).sum())
+    noise = wobble(y)
+    if np.isnan(noise):
+        noise = float(np.std(y, ddof=1))
+    return float(centred @ y / weight), noise / np.sqrt(weight)
+
+
+def _optimism(curve: _Curve) -> str:
+    """How much choosing the best of many epochs on these samples flatters the number."""
+    sums = [s.accumulators for s in curve.passes]
+    counts = [a.count for a in sums if a is not None]
+    if (
+        not curve.calibrated
+        or len(counts) < len(sums)
+        or any(not np.array_equal(c, counts[0]) for c in counts)
+    ):
+        return "The epoch was chosen on these samples, so its numbers flatter it; report them on a test set."
+    folds = np.array([cross_fitted_by_fold(a.count, a.nll, a.slope, a.betas) for a in sums if a is not None])
+    kept = np.isfinite(folds).all(axis=1)
+    folds, weights = folds[kept], counts[0] / counts[0].sum()
+    honest = 0.0
+    for f in np.flatnonzero(weights > 0):
+        rest = np.delete(weights, f)
+        chosen = int(np.argmin(np.delete(folds, f, axis=1) @ rest))
+        honest += weights[f] * folds[chosen, f]
+    optimism = max(float(honest - (folds @ weights).min()), 0.0)
+    return (
+        f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks about "
+        f"{optimism:.3f} nats better than it is (choosing on four fifths, measuring on the rest); report a test set."
+    )

@@ -1,0 +1,164 @@
+"""Ask every cause about every episode and about the run, and rank what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from jupyter_lossacc.causes import CAUSES
+from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, not_tested, percent
+from jupyter_lossacc.diagnosis.headline import headline
+from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
+
+__all__ = ["diagnose"]
+
+_VERDICTS = {"supported": 0, "undecided": 1, "rejected": 2, "not_tested": 3}
+
+# Reading order among supported causes: facts about the criterion and the data first, then what the
+# optimiser does, then statements about the model, which hold only when the former are in order.
+_TIERS: tuple[frozenset[str], ...] = (
+    frozenset({"double_softmax", "misaligned_loss", "class_weights_changed", "averaging_artifact"}),
+    frozenset({"mode_mismatch", "unshuffled_training", "split_overlap", "split_mismatch", "label_shift"}),
+    frozenset({"dead_activations"}),
+    frozenset({"learning_rate_too_high", "gradient_noise", "learning_rate_too_low"}),
+    frozenset({"majority_collapse", "outlier_inputs"}),
+    frozenset({"class_imbalance", "label_noise", "overfitting", "class_divergence"}),
+    frozenset({"overconfidence", "underconfidence", "growing_confidence", "tail_relief"}),
+    frozenset({"confident_errors", "capacity_or_noise"}),
+    frozenset({"fluctuation"}),
+)
+_TIER = {cause: i for i, tier in enumerate(_TIERS) for cause in tier}
+
+_OPTIMISER = frozenset(
+    {
+        "dead_activations",
+        "learning_rate_too_high",
+        "gradient_noise",
+        "unshuffled_training",
+        "learning_rate_too_low",
+    }
+)
+# What a supported cause (key) makes impossible to conclude about others: they become undecided.
+_EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(
+        _OPTIMISER,
+        frozenset({"overconfidence", "underconfidence", "overfitting", "label_noise", "tail_relief"})
+        | {"capacity_or_noise", "class_divergence"},
+    ),
+    "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
+    "majority_collapse": frozenset({"label_noise"}),
+}
+# Cuts of the same change that do not overlap: their shares may be added.
+_ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
+
+
+def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnosis, ...]:
+    """Explain every episode, and the run as a whole.
+
+    Parameters
+    ----------
+    recording : Recording
+    episodes : sequence of Episode
+        Retracted ones are left out.
+
+    Returns
+    -------
+    tuple of Diagnosis
+        One per episode, in their order, then one with ``episode=None``.
+    """
+    standing = [e for e in episodes if not e.retracted]
+    quiet = not any(e.harmful for e in standing)
+    run_causes = [c for c in CAUSES if c.scope in ("run", "both") or (quiet and c.scope == "no_episode")]
+    run_findings = _examine_all(run_causes, recording, None)
+    facts = tuple(f for f in run_findings[0] if f.verdict == "supported")
+    results = []
+    for episode in standing:
+        causes = [c for c in CAUSES if c.scope in ("episode", "both")]
+        results.append(_diagnosis(recording, episode, _examine_all(causes, recording, episode), facts))
+    results.append(_diagnosis(recording, None, run_findings, facts))
+    return tuple(results)
+
+
+def _examine_all(
+    causes: Sequence[Cause], recording: Recording, episode: Episode | None
+) -> tuple[list[Finding], list[str]]:
+    """Examine each cause; a failure of one stays its own, as a sentence."""
+    findings, limits = [], []
+    for cause in causes:
+        try:
+            found = cause.examine(recording, episode)
+        except Exception as error:  # noqa: BLE001 - one broken examination must not lose the others
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            limits.append(f"The cause {cause.id} could not be examined ({what}).")
+            found = not_tested(cause.id, f"This cause could not be examined: {what}.")
+        if found is not None:
+            findings.append(found)
+    return findings, limits
+
+
+def _diagnosis(
+    recording: Recording,
+    episode: Episode | None,
+    examined: tuple[list[Finding], list[str]],
+    facts: tuple[Finding, ...],
+) -> Diagnosis:
+    findings, limits = examined
+    findings = _explain_away(findings, facts)
+    ranked = tuple(sorted(findings, key=_rank))
+    if episode is not None:
+        limits = limits + _unexplained(episode, ranked)
+    return Diagnosis(
+        episode=episode,
+        findings=ranked,
+        headline=headline(recording, episode, ranked),
+        limits=tuple(limits),
+    )
+
+
+def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[Finding]:
+    """Take back conclusions that another supported cause would bring about by itself."""
+    supported = {f.cause for f in (*facts, *findings) if f.verdict == "supported"}
+    result = []
+    for finding in findings:
+        f = finding
+        reasons = sorted(c for c in supported if f.cause in _EXPLAINED_AWAY.get(c, ()))
+        if f.verdict == "supported" and reasons:
+            because = f"{f.statement} It cannot be told apart from {_words(reasons[0])}, found in this run: repair that first."
+            f = replace(f, verdict="undecided", statement=because)
+        result.append(f)
+    return result
+
+
+def _rank(f: Finding) -> tuple[int, bool, int, float]:
+    small = f.share is not None and np.isfinite(f.share.value) and f.share.value < 0.2
+    return (_VERDICTS[f.verdict], small, _TIER.get(f.cause, len(_TIERS)), -f.strength)
+
+
+def _words(cause: str) -> str:
+    return cause.replace("_", " ")
+
+
+def _unexplained(episode: Episode, findings: tuple[Finding, ...]) -> list[str]:
+    """State what is left of the rise, and what could not be decided."""
+    limits = []
+    supported = [f for f in findings if f.verdict == "supported"]
+    undecided = [_words(f.cause) for f in findings if f.verdict == "undecided"]
+    shares = [f.share.value for f in supported if f.cause in _ADDITIVE and f.share is not None]
+    if episode.kind in RISING_LOSS and shares:
+        rest = 1 - sum(shares)
+        if rest > 0.1:
+            limits.append(
+                f"About {percent(rest)} of the rise is not explained by a supported cause of calibration or overfitting."
+            )
+    if not supported:
+        limits.append("No cause examined is supported for this episode.")
+    if undecided:
+        limits.append(f"Undecided with these records: {', '.join(undecided)}.")
+    overlapping = [f.cause for f in supported if f.share is not None]
+    if len(overlapping) > 1:
+        limits.append(
+            "Shares of different causes cut the same change in different ways and need not add up to 100 %."
+        )
+    return limits

@@ -1,0 +1,72 @@
+"""The one sentence about an episode or a run that matters most."""
+
+from __future__ import annotations
+
+from jupyter_lossacc.causes.cause import share_text, spoken
+from jupyter_lossacc.diagnosis.checkpoint import best_epoch, stop_or_go
+from jupyter_lossacc.records import Episode, Finding, Recording
+
+__all__ = ["headline"]
+
+_MOVES = {
+    "both_rise": "loss rises",
+    "both_fall": "loss and accuracy fall together",
+    "loss_rises_accuracy_flat": "loss rises at constant accuracy",
+    "loss_falls_accuracy_flat": "loss falls at constant accuracy",
+    "accuracy_stuck_loss_high": "loss stays high and accuracy is stuck",
+    "loss_rises_accuracy_falls": "loss rises and accuracy falls",
+}
+_ALSO = {
+    "both_rise": "; accuracy is still improving",
+}
+
+
+def headline(recording: Recording, episode: Episode | None, findings: tuple[Finding, ...]) -> str:
+    """Say what happens, because of what, and what to do.
+
+    Parameters
+    ----------
+    recording : Recording
+    episode : Episode, optional
+        None for the run as a whole.
+    findings : tuple of Finding
+        Ranked.
+    """
+    supported = [f for f in findings if f.verdict == "supported"]
+    if episode is None:
+        if supported:
+            return supported[0].statement
+        undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
+        return undecided[0].statement if undecided else ""
+    what = f"{spoken(episode.split).capitalize()} {_MOVES[episode.kind]}"
+    if supported:
+        first = supported[0]
+        said = (
+            f"{what} because {first.because}" if first.because else f"{what}: {first.statement.rstrip('.')}"
+        )
+        sentence = f"{said}{_ALSO.get(episode.kind, '')}."
+    else:
+        sentence = f"{what}; why is undecided{_candidates(findings)}."
+    return f"{sentence} {_what_to_do(recording, episode)}".strip()
+
+
+def _candidates(findings: tuple[Finding, ...]) -> str:
+    names = []
+    for f in findings:
+        if f.verdict == "undecided":
+            share = "" if f.share is None else f" ({share_text(f.share)} of it)"
+            names.append(f.cause.replace("_", " ") + share)
+    return (
+        f" between {' and '.join(names[:2])}" if len(names) > 1 else f": perhaps {names[0]}" if names else ""
+    )
+
+
+def _what_to_do(recording: Recording, episode: Episode) -> str:
+    best = best_epoch(recording)
+    if best is None or episode.split in ("train", "train_eval"):
+        return ""
+    if recording.status != "running":
+        return f"Keep epoch {best}."
+    stop, _ = stop_or_go(recording)
+    go = {"now": "Stop now", "keep going": "Keep going", "undecided": "Whether to go on is undecided"}[stop]
+    return f"{go}; keep epoch {best} so far."

@@ -1,0 +1,114 @@
+"""Test whether the scale of the logits is wrong, by how much, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.stats.calibration import cross_fitted_nll, fit_temperature, nll_at
+
+__all__ = ["Miscalibration", "floor_interval", "miscalibration"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Miscalibration:
+    """What a wrong temperature costs one pass.
+
+    Parameters
+    ----------
+    temperature : float
+        Temperature with the lowest mean loss; above 1 the model is over-confident.
+    at_bound : bool
+        The best temperature lies outside the grid: the scale carries no usable information.
+    nll, repaired : float
+        Mean loss as it is, and with the cross-fitted temperature, nats.
+    score_z : float
+        Score test of temperature 1: positive when the model is over-confident, standard normal
+        when it is calibrated.
+    llr : float
+        Twice the log-likelihood gained by the temperature; chi-squared with one degree of freedom
+        when the model is calibrated.
+    """
+
+    temperature: float
+    at_bound: bool
+    nll: float
+    repaired: float
+    score_z: float
+    llr: float
+
+    @property
+    def cost(self) -> float:
+        """Loss that repairing the temperature removes, nats; may be slightly negative."""
+        return self.nll - self.repaired
+
+
+def miscalibration(
+    betas: Floats, count: Floats, nll: Floats, slope: Floats, score: tuple[float, float]
+) -> Miscalibration:
+    """Fit the temperature of a pass from its sums and test it against 1.
+
+    Parameters
+    ----------
+    betas : ndarray of shape (n_betas,)
+    count : ndarray of shape (n_folds,)
+    nll, slope : ndarray of shape (n_folds, n_betas)
+        Summed loss and derivative at each inverse temperature.
+    score : tuple of float
+        Sum and sum of squares over samples of the derivative at inverse temperature 1.
+    """
+    n = float(count.sum())
+    value, derivative = nll.sum(0) / n, slope.sum(0) / n
+    fit = fit_temperature(value, derivative, betas)
+    actual = nll_at(1.0, value, derivative, betas)
+    mean = score[0] / n
+    variance = max(score[1] / n - mean**2, 0.0)
+    z = mean / np.sqrt(variance / n) if variance > 0 else float("nan")
+    return Miscalibration(
+        temperature=fit.temperature,
+        at_bound=fit.at_bound,
+        nll=actual,
+        repaired=cross_fitted_nll(count, nll, slope, betas),
+        score_z=float(z),
+        llr=max(2 * n * (actual - fit.nll), 0.0),
+    )
+
+
+def floor_interval(noise_nll: Floats, etas: Floats, n_classes: int) -> tuple[float, float]:
+    """95 % profile-likelihood interval of the flip rate of the noise-floor calibrator.
+
+    Parameters
+    ----------
+    noise_nll : ndarray of shape (n_betas, n_etas)
+        Summed loss, nats.
+    etas : ndarray of shape (n_etas,)
+    n_classes : int
+
+    Returns
+    -------
+    low, high : float
+        In shares of samples, interpolated linearly between grid levels.
+    """
+    profile = noise_nll.min(axis=0)
+    excess = 2 * (profile - profile.min()) - 3.841  # 95 % quantile of chi-squared, 1 df
+    best = int(np.argmin(profile))
+    scale = (n_classes - 1) / n_classes
+
+    def crossing(inner: int, outer: int) -> float:
+        t = -excess[inner] / (excess[outer] - excess[inner])
+        return float(etas[inner] + t * (etas[outer] - etas[inner]))
+
+    low, high = float(etas[0]), float(etas[-1])
+    for j in range(best, 0, -1):
+        if excess[j - 1] > 0:
+            low = crossing(j, j - 1)
+            break
+    for j in range(best, len(etas) - 1):
+        if excess[j + 1] > 0:
+            high = crossing(j, j + 1)
+            break
+    return low * scale, high * scale
