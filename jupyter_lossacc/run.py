@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.errors import DiagnosisError
-from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, EpochSummary, Predictions, Recording
+from jupyter_lossacc.views.live import Findings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from matplotlib.figure import Figure
     from torch import nn
+
+    from jupyter_lossacc.records import (
+        CheckpointAdvice,
+        Diagnosis,
+        Episode,
+        EpochSummary,
+        Predictions,
+        Recording,
+    )
 
 __all__ = ["Run"]
 
@@ -84,11 +94,20 @@ class Run:
         """``"running"``, ``"finished"``, ``"interrupted"``, ``"failed"`` or ``"cut off"``."""
         return self.recording.status
 
+    @cached_property
+    def findings(self) -> Findings:
+        """The records and everything concluded from them, as the views take it."""
+        return Findings(
+            recording=self.recording,
+            episodes=self.episodes,
+            diagnoses=self.diagnose(),
+            advice=self.checkpoint,
+        )
+
     @property
     def limits(self) -> tuple[str, ...]:
         """What could not be recorded or decided, in sentences."""
-        undecided = (line for diagnosis in self._diagnoses for line in diagnosis.limits)
-        return tuple(dict.fromkeys((*self.recording.limits, *undecided)))
+        return self.findings.limits
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -237,17 +256,16 @@ class Run:
         DiagnosisError
             When no weights of that epoch were kept.
         """
-        wanted = self.checkpoint.epoch if epoch is None else epoch
-        path = None if self.path is None else self.path / "weights" / f"epoch={wanted:05d}.safetensors"
-        if path is None or not path.exists():
-            raise DiagnosisError(
-                f"Expected weights of epoch {wanted} in the store, found none. Weights are kept only with "
-                "`%%lossacc --keep-weights best` (and a store)."
-            )
-        from jupyter_lossacc.capture.weights import load_weights
+        from jupyter_lossacc.store import load_weights, stored_weights
 
-        load_weights(path, model)
-        return int(wanted or 0)
+        wanted = self.checkpoint.epoch if epoch is None else epoch
+        if wanted is None or self.path is None or wanted not in stored_weights(self.path):
+            raise DiagnosisError(
+                f"Expected stored weights of epoch {wanted}, found none. Weights are kept only with "
+                "`%%lossacc --keep-weights best` and a store."
+            )
+        model.load_state_dict(load_weights(self.path, wanted))
+        return wanted
 
     def figure(self, kind: str = "curves", theme: str = "light") -> Figure:
         """Draw a matplotlib figure: "curves", "waterfall", "transitions", "reliability" or "classes"."""
@@ -304,12 +322,14 @@ class Run:
             ) from None
 
     def _no_split(self, split: str) -> str:
-        return f"No complete pass of a split called {split!r}; this run has: {', '.join(self.recording.splits()) or 'none'}."
+        have = ", ".join(self.recording.splits()) or "none"
+        return f"No complete pass of a split called {split!r}; this run has: {have}."
 
     def __repr__(self) -> str:
         """Name, state and size; the diagnosis itself is `report()`."""
         epochs = max((s.epoch for s in self.recording.summaries), default=0)
-        return f"<Run {self.name!r} ({self.id}): {self.status}, {epochs} epochs, splits {', '.join(self.recording.splits()) or 'none'}>"
+        splits = ", ".join(self.recording.splits()) or "none"
+        return f"<Run {self.name!r} ({self.id}): {self.status}, {epochs} epochs, splits {splits}>"
 
 
 _FIELD = {"target": "targets"}

@@ -51,7 +51,8 @@ def summarize(passed: Pass) -> EpochSummary:
         macro = float(np.nanmean(classes.f1))
     if sums is not None and not passed.training and sums.count.sum() > 0:
         total = sums.count.sum()
-        temperature = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas).temperature
+        fit = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas)
+        temperature = fit.temperature
         calibrated = cross_fitted_nll(sums.count, sums.nll, sums.slope, sums.betas)
         ece = expected_calibration_error(sums.bins)
     return EpochSummary(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.errors import StoreError
-from jupyter_lossacc.records import Episode, Floats, Pass, Recording
 from jupyter_lossacc.run import Run
-from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.threads import Analyst, Clerk
-from jupyter_lossacc.store import RunWriter
 from jupyter_lossacc.views.live import Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from jupyter_lossacc.records import Episode, Floats, Pass, Recording
+    from jupyter_lossacc.session.ledger import Ledger
+    from jupyter_lossacc.store import RunWriter
 
 __all__ = ["Desk", "View"]
 
@@ -63,6 +67,7 @@ class Desk:
         clerk: Clerk,
         view: View,
         writer: RunWriter | None,
+        *,
         keep: str,
         on_error: Callable[[BaseException], None],
     ) -> None:
@@ -86,7 +91,9 @@ class Desk:
     def pass_finished(self, passed: Pass) -> None:
         """Keep a pass; the one before it is on disk when this returns."""
         if not self._clerk.wait(timeout=20.0):
-            self.limit("The disk is slower than the training: the newest passes may be missing after a crash.")
+            self.limit(
+                "The disk is slower than the training: the newest passes may be missing after a crash."
+            )
         self._clerk.do(lambda: self._keep_pass(passed))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
@@ -160,7 +167,6 @@ class Desk:
 
 def withdrawn(shown: tuple[Episode, ...], confirmed: tuple[Episode, ...]) -> tuple[Episode, ...]:
     """Return, marked as retracted, the shown episodes that no confirmed one of their kind overlaps."""
-    from dataclasses import replace
 
     def stands(old: Episode) -> bool:
         return any(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jupyter_lossacc.records import Recording
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jupyter_lossacc.capture.capture import Capture
+    from jupyter_lossacc.records import Recording
 
 __all__ = ["closing_notes"]
 

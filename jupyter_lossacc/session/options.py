@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = ["CHOICES", "DEFAULT_STORE", "Options"]
 
@@ -53,11 +55,15 @@ class Options:
         if set(self.name) & set('/\\:*?"<>|\0') or self.name.startswith("."):
             raise ValueError(f"Expected a run name that can be part of a folder name, got {self.name!r}.")
         if not isinstance(self.split, Mapping):
-            raise TypeError(f"Expected split as a mapping of name to loader or dataset, got {type(self.split).__name__}.")
+            raise TypeError(
+                f"Expected split as a mapping of name to loader or dataset, got {type(self.split).__name__}."
+            )
         if isinstance(self.classes, str) or not all(isinstance(c, str) for c in self.classes):
             raise TypeError(f"Expected classes as a sequence of names, got {self.classes!r}.")
         if self.keep_weights == "best" and self.store_dir is None:
-            raise ValueError("Expected a store to keep weights in, got store='none'. Leave out one of the two options.")
+            raise ValueError(
+                "Expected a store to keep weights in, got store='none'. Leave out one of the two options."
+            )
 
     @property
     def store_dir(self) -> Path | None:

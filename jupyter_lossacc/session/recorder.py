@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc import store as runs_store
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError, StoreError
 from jupyter_lossacc.records import Floats, Pass, RunInfo
-from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.desk import Desk, View
 from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.notes import closing_notes
 from jupyter_lossacc.session.options import Options
 from jupyter_lossacc.session.threads import Clerk
-from jupyter_lossacc.views.live import Findings
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from numpy.typing import ArrayLike
 
     from jupyter_lossacc.capture.capture import Capture
+    from jupyter_lossacc.run import Run
+    from jupyter_lossacc.views.live import Findings
 
 __all__ = ["Recorder", "last_recorder", "last_run", "record"]
 
@@ -52,7 +56,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._desks: list[Desk] = []
         self._waiting_view: View | None = None  # shown before the first run is recognised
         self._capture: Capture | None = None
-        self._clerk: Clerk | None = None
+        self._clerk = Clerk(self._failed)
         self._early_limits: list[str] = []
         self._open = False
 
@@ -87,7 +91,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         from jupyter_lossacc.capture.capture import Capture  # torch is loaded here, not on import
 
         if _started and _started[-1]._open:
-            raise CaptureError("Another recording is going on in this process. End it first; recordings do not nest.")
+            raise CaptureError(
+                "Another recording is going on in this process. End it first; recordings do not nest."
+            )
         self._earlier = _resumed(self.options)
         past = self._earlier.recording.summaries if self._earlier else ()
         capture = Capture(
@@ -97,7 +103,6 @@ class Recorder(AbstractContextManager["Recorder"]):
             stop=self.stop,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
         )
-        self._clerk = Clerk(self._failed)
         self._waiting_view = self._make_view(self)
         self._waiting_view.open(self.options.name or "run")
         self._capture = capture
@@ -113,16 +118,18 @@ class Recorder(AbstractContextManager["Recorder"]):
         error : BaseException, optional
             What ended the training early. It is not raised again here.
         """
-        if not self._open or self._capture is None or self._clerk is None:
+        if not self._open or self._capture is None:
             return
         self._open = False
         self._guard(lambda: self._capture.__exit__(type(error) if error else None, error, None))  # type: ignore[union-attr]
         if not self._clerk.close():
-            warnings.warn("lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2)
+            warnings.warn(
+                "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
+            )
         status = _status(error)
         notes = closing_notes(self._capture, [desk.ledger.recording() for desk in self._desks], status)
-        for index, desk in enumerate(self._desks):
-            self._guard(lambda desk=desk, last=index == len(self._desks) - 1: self._close(desk, status, notes if last else ()))  # type: ignore[misc]
+        for desk in self._desks:
+            self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:
             view = self._waiting_view
             self._guard(lambda: view.close(None, (*notes, *self._early_limits)))
@@ -150,8 +157,12 @@ class Recorder(AbstractContextManager["Recorder"]):
             Index of each sample in its dataset; without them samples are not compared over epochs.
         """
         if self._capture is None or not self._open:
-            raise CaptureError("Expected an open recording; call log_batch inside `with jupyter_lossacc.record(...)`.")
-        self._capture.log_batch(split=split, epoch=epoch, logits=logits, targets=targets, sample_ids=sample_ids)
+            raise CaptureError(
+                "Expected an open recording; call log_batch inside `with jupyter_lossacc.record(...)`."
+            )
+        self._capture.log_batch(
+            split=split, epoch=epoch, logits=logits, targets=targets, sample_ids=sample_ids
+        )
 
     def __enter__(self) -> Recorder:
         """Call `start`."""
@@ -177,12 +188,13 @@ class Recorder(AbstractContextManager["Recorder"]):
             view.open(name)
         earlier = self._earlier if run == 0 else None
         info = earlier.recording.info if earlier else self._new_info(name)
-        ledger = Ledger(info, earlier.recording if earlier else None)
         writer = self._writer(info, resume=earlier)
+        ledger = Ledger(info if writer is None else writer.info, earlier.recording if earlier else None)
         if writer is not None:
-            ledger.store_is(writer.load)
-        assert self._clerk is not None
-        self._desks.append(Desk(ledger, self._clerk, view, writer, self.options.keep, self._failed))
+            ledger.store_is(lambda key: runs_store.open_run(writer.path, writer.path.parent).load(key))
+        self._desks.append(
+            Desk(ledger, self._clerk, view, writer, keep=self.options.keep, on_error=self._failed)
+        )
         for sentence in self._early_limits:
             self._desks[-1].limit(sentence)
         self._early_limits.clear()
@@ -195,7 +207,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Keep optimiser steps."""
         self._desks[run].steps(columns)
 
-    def progress(self, run: int, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+    def progress(
+        self, run: int, split: str, epoch: int, step: int, batch: int, n_batches: int | None
+    ) -> None:
         """Pass on how far the loop is."""
         self._desks[run].view.progress(split, epoch, step, batch, n_batches)
 
@@ -230,13 +244,17 @@ class Recorder(AbstractContextManager["Recorder"]):
         if directory is None:
             return None
         try:
-            return runs_store.RunWriter(directory, info, resume=resume.path if resume else None)
+            writer = runs_store.RunWriter(directory, info, resume=resume.path if resume else None)
+            if writer.made_store:
+                sys.stdout.write(f"lossacc: runs are stored in {directory}{os.sep} (git ignores it).\n")
+            return writer
         except (StoreError, OSError) as error:
             self.limit(f"The run is not written to disk: {error}. It stays in memory.")
             return None
 
     def _failed(self, error: BaseException) -> None:
-        text = f"lossacc met an internal error ({type(error).__name__}: {error}); the training goes on unchanged."
+        what = f"{type(error).__name__}: {error}"
+        text = f"lossacc met an internal error ({what}); the training goes on unchanged."
         self.limit(text)
         warnings.warn(text, LossAccWarning, stacklevel=2)
 
@@ -257,7 +275,11 @@ def _resumed(options: Options) -> Run | None:
     """Return the run to continue; None when nothing is to be continued."""
     if options.resume is None:
         return None
-    if _started and _started[-1]._desks and options.resume in ("", _started[-1].run.name, _started[-1].run.id):
+    if (
+        _started
+        and _started[-1]._desks
+        and options.resume in ("", _started[-1].run.name, _started[-1].run.id)
+    ):
         return _started[-1].run
     if options.store_dir is None:
         raise RunNotFoundError("Expected a run of this session to resume (store='none'), found none.")
@@ -267,7 +289,9 @@ def _resumed(options: Options) -> Run | None:
         return load_run(options.resume, options.store_dir)
     stored = runs_store.list_runs(options.store_dir)
     if not stored:
-        raise RunNotFoundError(f"Expected a run to resume in {options.store_dir}, found none. Leave out --resume.")
+        raise RunNotFoundError(
+            f"Expected a run to resume in {options.store_dir}, found none. Leave out --resume."
+        )
     return load_run(stored[-1]["id"], options.store_dir)
 
 
@@ -285,7 +309,9 @@ def last_run() -> Run:
         When nothing has been recorded yet.
     """
     if not _started:
-        raise RunNotFoundError("No run yet in this session: put %%lossacc above a training cell, or use load_run(...).")
+        raise RunNotFoundError(
+            "No run yet in this session: put %%lossacc above a training cell, or use load_run(...)."
+        )
     return _started[-1].run
 
 
@@ -354,4 +380,6 @@ def record(
         view=view or ("panel" if in_notebook() else "text"),
         save=save,
     )
-    return Recorder(options, view=lambda recorder: make_view(options.view, options.save, recorder.stop), cell=cell)
+    return Recorder(
+        options, view=lambda recorder: make_view(options.view, options.save, recorder.stop), cell=cell
+    )

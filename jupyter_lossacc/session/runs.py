@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc import store as runs_store
@@ -11,6 +10,7 @@ from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.options import Options
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
     import pandas as pd
@@ -24,7 +24,9 @@ def store_directory(store: str | PathLike[str] | None) -> Path:
     """Return the store directory that `store` names (None: the default one)."""
     directory = Options(store=store).store_dir
     if directory is None:
-        raise RunNotFoundError("Expected a store directory, got 'none': runs kept in memory end with the kernel.")
+        raise RunNotFoundError(
+            "Expected a store directory, got 'none': runs kept in memory end with the kernel."
+        )
     return directory
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Analyst", "Clerk"]
 
@@ -29,20 +32,23 @@ class Clerk:
         self._on_error = on_error
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
-        self._thread.start()
 
     def do(self, job: Callable[[], None]) -> None:
-        """Queue a job."""
+        """Queue a job; the first one starts the thread."""
+        if self._thread.ident is None:
+            self._thread.start()
         self._jobs.put(job)
 
     def wait(self, timeout: float) -> bool:
         """Block until every job queued so far is done; False after `timeout` seconds."""
         done = threading.Event()
-        self._jobs.put(done.set)
+        self.do(done.set)
         return done.wait(timeout)
 
     def close(self, timeout: float = 60.0) -> bool:
         """Finish the queued jobs and end the thread; False if it did not end in time."""
+        if self._thread.ident is None:
+            return True
         self._jobs.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()

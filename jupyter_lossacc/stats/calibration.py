@@ -190,7 +190,7 @@ def fit_noise_floor(
 
 
 def expected_calibration_error(bins: Floats) -> float:
-    """Expected calibration error of top-label reliability bins (Naeini et al., AAAI 2015).
+    """Return the expected calibration error of top-label reliability bins (Naeini et al., AAAI 2015).
 
     Parameters
     ----------

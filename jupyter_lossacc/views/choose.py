@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import threading
+
     from jupyter_lossacc.views.plain import NoView
 
 __all__ = ["in_notebook", "make_view"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
 __all__ = ["Findings"]
 

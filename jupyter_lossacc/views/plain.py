@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from jupyter_lossacc.records import Floats
-from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.text import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_lossacc.records import Floats
+    from jupyter_lossacc.views.live import Findings
 
 __all__ = ["NoView", "TextView"]
 

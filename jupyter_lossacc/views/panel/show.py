@@ -1,0 +1,151 @@
+"""Put a run under its cell: the live panel or a picture, swapped at the end for what stays."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from html import escape
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from IPython.display import display
+
+from jupyter_lossacc.records import STEP_COLUMNS, CheckpointAdvice, Floats, Recording, RunInfo
+from jupyter_lossacc.views.figures import figure_png
+from jupyter_lossacc.views.live import Findings
+from jupyter_lossacc.views.panel.frozen import SaveMode, frozen_bundle
+from jupyter_lossacc.views.panel.state import panel_state
+from jupyter_lossacc.views.panel.widget import Panel
+from jupyter_lossacc.views.plain import NoView
+from jupyter_lossacc.views.text import summary
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["FigureView", "PanelView", "bundle_of"]
+
+
+class PanelView(NoView):
+    """The live panel of one run; at the end of the cell it becomes a frozen copy of itself.
+
+    Parameters
+    ----------
+    save : {"html", "static", "none"}
+        What stays in the saved notebook.
+    stop : threading.Event
+        Set when Stop is pressed.
+    """
+
+    def __init__(self, save: str, stop: threading.Event) -> None:
+        self._save = save
+        self._stop = stop
+        self._panel: Panel | None = None
+        self._handle: Any = None
+
+    def open(self, name: str) -> None:
+        """Show an empty panel."""
+        self._panel = Panel(_state(_nothing_yet(name)), on_stop=self._stop.set)
+        self._handle = display(self._panel, display_id=True)
+
+    def steps(self, columns: Mapping[str, Floats]) -> None:
+        """Draw new optimiser steps, at most four times a second."""
+        if self._panel is not None:
+            self._panel.push_steps(columns)
+
+    def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Show which batch is running."""
+        if self._panel is not None:
+            self._panel.push_progress(split, epoch, step, batch, n_batches)
+
+    def update(self, findings: Findings) -> None:
+        """Show the curves and cards as of now."""
+        if self._panel is not None:
+            self._panel.push_state(_state(findings))
+
+    def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
+        """Swap the live panel for its frozen copy, in the same place."""
+        if self._panel is None:
+            return
+        if findings is None:
+            self._handle.update(_notes_bundle(notes), raw=True)
+        else:
+            state = _state(findings)
+            self._panel.push_state(state)
+            self._handle.update(bundle_of(findings, self._save), raw=True)
+        self._panel.close()
+
+
+class FigureView(NoView):
+    """A picture of the curves, drawn anew after each analysis."""
+
+    def __init__(self, save: str) -> None:
+        self._save = save
+        self._handle: Any = None
+
+    def open(self, name: str) -> None:
+        """Keep a place under the cell."""
+        text = f"lossacc {name}: waiting for the first evaluation"
+        self._handle = display({"text/plain": text}, raw=True, display_id=True)
+
+    def update(self, findings: Findings) -> None:
+        """Draw the curves as of now."""
+        self._handle.update(_picture(findings), raw=True)
+
+    def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
+        """Leave the last picture, or what ``--save`` asks for."""
+        if findings is None:
+            self._handle.update(_notes_bundle(notes), raw=True)
+        elif self._save == "none":
+            self._handle.update({"text/plain": _words(findings)}, raw=True)
+        else:
+            self._handle.update(_picture(findings), raw=True)
+
+
+def bundle_of(findings: Findings, save: str) -> dict[str, Any]:
+    """Return what stays in the notebook for a finished run."""
+    png = figure_png(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+    return dict(frozen_bundle(_state(findings), png, mode=cast("SaveMode", save)))
+
+
+def _picture(findings: Findings) -> dict[str, Any]:
+    png = figure_png(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+    return {"image/png": png, "text/plain": _words(findings)}
+
+
+def _words(findings: Findings) -> str:
+    return summary(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+
+
+def _state(findings: Findings) -> dict[str, Any]:
+    return panel_state(
+        findings.recording,
+        findings.episodes,
+        findings.diagnoses,
+        findings.advice,
+        status=findings.recording.status,
+        limits=findings.limits,
+    )
+
+
+def _nothing_yet(name: str) -> Findings:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+    def load(key: object) -> Any:
+        raise KeyError(key)
+
+    recording = Recording(
+        info=RunInfo(run_id=f"waiting-{name}-{now}", name=name, started=now),
+        summaries=(),
+        steps={c: np.empty(0, np.float64) for c in STEP_COLUMNS},
+        limits=(),
+        load=load,
+        status="running",
+    )
+    advice = CheckpointAdvice(epoch=None, temperature=float("nan"), reason="")
+    return Findings(recording=recording, episodes=(), diagnoses=(), advice=advice)
+
+
+def _notes_bundle(notes: Sequence[str]) -> dict[str, str]:
+    lines = [f"lossacc: {note}" for note in notes] or ["lossacc: nothing was recorded."]
+    html = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return {"text/plain": "\n".join(lines), "text/html": html}
