@@ -59,7 +59,7 @@ class LossAccWarning(UserWarning):
     """A failure of ours that was contained; the training is unchanged."""
 
 
-class StopTraining(KeyboardInterrupt):  # noqa: N818 - reads as an order, like KeyboardInterrupt
+class StopTraining(KeyboardInterrupt):
     """Raised after an optimiser step when the user pressed Stop.
 
     A ``BaseException``, so that ``except Exception`` in the user's loop cannot swallow it; a
@@ -78,6 +78,8 @@ class StopTraining(KeyboardInterrupt):  # noqa: N818 - reads as an order, like K
     def _render_traceback_(self) -> list[str]:
         """Show one line in IPython instead of a traceback: nothing went wrong."""
         return [
-            f"lossacc: training stopped after step {self.step} by Stop. "
-            "Variables keep their values; everything recorded so far is kept."
+            (
+                f"lossacc: training stopped after step {self.step} by Stop. "
+                "Variables keep their values; everything recorded so far is kept."
+            )
         ]

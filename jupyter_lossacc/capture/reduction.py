@@ -14,10 +14,11 @@ from torch import Tensor
 from jupyter_lossacc.records import FOLDS, Accumulators
 from jupyter_lossacc.stats.calibration import BETAS, ETAS
 
-__all__ = ["ROW_NAMES", "Sums", "reduce_rows", "two_class_logits"]
+__all__ = ["ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_logits"]
 
 ROW_NAMES = ("predicted", "correct", "nll", "confidence", "margin")
 N_BINS = 15
+_SCRATCH = 1 << 16  # elements of scratch memory per step of the calibration sums: stays in cache
 
 
 def two_class_logits(z: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
         `nll` is computed in float64 from the logits as float32 (contract.md).
     """
     z = logits.to(torch.float32)
+    targets = targets.to(torch.int64)
     log_p = torch.log_softmax(z.double(), dim=1)
     nll = -log_p.gather(1, targets[:, None])[:, 0]
     predicted = z.argmax(dim=1)
@@ -47,6 +49,42 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
     confidence = log_p.amax(dim=1).exp()
     columns = (predicted, predicted == targets, nll, confidence, margin)
     return torch.stack([c.to(torch.float32) for c in columns])
+
+
+def reduce_soft_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns of `ROW_NAMES` under targets given as probabilities, and the likeliest class of each.
+
+    Parameters
+    ----------
+    logits, targets : Tensor of shape (n_samples, n_classes)
+        `nll` is the cross-entropy against the whole target row.
+    """
+    labels = targets.argmax(dim=1)
+    rows = reduce_rows(logits, labels)
+    log_p = torch.log_softmax(logits.to(torch.float32).double(), dim=1)
+    rows[2] = -(targets.double() * log_p).sum(dim=1).float()
+    return rows, labels
+
+
+def _grid(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and slope at every inverse temperature, each of shape (n_betas, n_samples).
+
+    `z` has shape (n_classes, n_samples), the target's logit being 0: sums over few classes run along
+    the long axis.
+    """
+    betas = torch.as_tensor(BETAS, device=z.device, dtype=torch.float32)
+    shift = z.amax(dim=0)
+    below = z - shift
+    # Several inverse temperatures at a time, as many as the scratch memory holds.
+    width = max(1, _SCRATCH // max(z.numel(), 1))
+    losses, slopes = [], []
+    for start in range(0, len(BETAS), width):
+        beta = betas[start : start + width, None, None]
+        weights = (below * beta).exp_()  # (m, n_classes, n)
+        total = weights.sum(dim=1)
+        slopes.append(weights.mul_(z).sum(dim=1).div_(total))
+        losses.append(total.log_().add_(shift * beta[:, 0]))
+    return torch.cat(losses), torch.cat(slopes)
 
 
 @dataclass
@@ -84,20 +122,15 @@ class Sums:
         z = z - z.gather(1, targets[:, None])  # the target's logit is 0: nll(b) = logsumexp(b z)
         member = torch.nn.functional.one_hot(folds, FOLDS).double()  # (n, FOLDS)
         self.count += member.sum(dim=0)
-        etas = torch.as_tensor(ETAS, device=z.device, dtype=torch.float64)
-        # One inverse temperature at a time: scratch memory stays (n, n_classes) for any grid.
-        for m, beta in enumerate(BETAS):
-            scaled = z * float(beta)
-            lse = torch.logsumexp(scaled, dim=1)
-            slope = ((scaled - lse[:, None]).exp_() * z).sum(dim=1).double()
-            loss = lse.double()
-            self.grid[0, :, m] += loss @ member
-            self.grid[1, :, m] += slope @ member
-            p_target = torch.exp(-loss)
-            mixed = p_target[:, None] * (1 - etas) + etas / self.n_classes
-            # eta = 0 keeps the exact loss: exp(-loss) underflows where the model is very wrong.
-            self.noise[m, 0] += loss.sum()
-            self.noise[m, 1:] -= mixed[:, 1:].log().sum(dim=0)
+        loss, slope = _grid(z.T.contiguous())  # (n_betas, n)
+        self.grid[0] += (loss.double() @ member).T
+        self.grid[1] += (slope.double() @ member).T
+        # eta = 0 keeps the exact loss: exp(-loss) underflows where the model is very wrong.
+        self.noise[:, 0] += loss.sum(dim=1, dtype=torch.float64)
+        p_target = torch.exp(-loss)
+        for j, eta in enumerate(ETAS.tolist()[1:], start=1):
+            mixed = (p_target * (1 - eta)).add_(eta / self.n_classes).log_()
+            self.noise[:, j] -= mixed.sum(dim=1, dtype=torch.float64)
         score = (torch.softmax(z, dim=1) * z).sum(dim=1).double()
         self.score += torch.stack([score.sum(), (score * score).sum()])
         correct, confidence = rows[1].double(), rows[3].double()

@@ -20,7 +20,7 @@ def class_table(predictions: Predictions, n_classes: int) -> ClassTable:
     targets, predicted = predictions.targets, predictions.predicted
     support, counts, hits = class_counts(targets, predicted, n_classes)
 
-    def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.divide(numerator, denominator, out=np.full(n_classes, np.nan), where=denominator > 0)
 
     losses = np.bincount(targets, weights=predictions.nll.astype(np.float64), minlength=n_classes)

@@ -372,7 +372,7 @@ def record(
     options = Options(
         name=name,
         store=store,
-        split=dict(split or {}) if split is None or isinstance(split, Mapping) else split,
+        split={} if split is None else split,
         classes=tuple(classes) if not isinstance(classes, str) else classes,
         keep=keep,
         keep_weights=keep_weights,

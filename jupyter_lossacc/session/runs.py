@@ -50,7 +50,7 @@ def list_runs(store: str | PathLike[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame([[row.get(c) for c in LIST_COLUMNS] for row in rows], columns=list(LIST_COLUMNS))
 
 
-def load_run(reference: str | PathLike[str], store: str | PathLike[str] | None = None) -> Run:
+def load_run(reference: str | Path, store: str | PathLike[str] | None = None) -> Run:
     """Load a stored run; works without importing torch, also after the kernel was killed.
 
     Parameters
@@ -72,6 +72,6 @@ def load_run(reference: str | PathLike[str], store: str | PathLike[str] | None =
     return Run(runs_store.open_run(path, directory), path=path)
 
 
-def delete_run(reference: str | PathLike[str], store: str | PathLike[str] | None = None) -> None:
+def delete_run(reference: str | Path, store: str | PathLike[str] | None = None) -> None:
     """Delete a stored run from disk; raises `RunNotFoundError` when there is none."""
     runs_store.delete_run(reference, store_directory(store))
