@@ -76,6 +76,7 @@ def summarize(passed: Pass) -> EpochSummary:
         n_classes=passed.n_classes,
         loss=passed.loss,
         order_runs=passed.order_runs,
+        mode_layers=passed.mode_layers,
         classes=classes if classes is not None and passed.n_classes <= MAX_STORED_CLASSES else None,
         accumulators=sums,
     )

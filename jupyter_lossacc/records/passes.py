@@ -179,7 +179,11 @@ class Pass:
     seconds : float
         Wall time since the recording began.
     order_runs : tuple of (ratio, z), optional
-        Wald-Wolfowitz runs of the targets in the order seen, against random order.
+        Wald-Wolfowitz runs of the targets in the order seen, against random order
+        (`stats.order.runs_of_targets`).
+    mode_layers : int, optional
+        Modules of the model that behave differently in training and evaluation mode (dropout with
+        p > 0, batch normalisation); None when the model was not seen.
     """
 
     split: str
@@ -195,6 +199,7 @@ class Pass:
     n_classes: int
     seconds: float
     order_runs: tuple[float, float] | None = None
+    mode_layers: int | None = None
 
     @property
     def key(self) -> PassKey:
@@ -226,6 +231,7 @@ class EpochSummary:
     n_classes: int = 0
     loss: LossInfo = field(default_factory=LossInfo)
     order_runs: tuple[float, float] | None = None
+    mode_layers: int | None = None
     classes: ClassTable | None = None
     accumulators: Accumulators | None = None
 
