@@ -17,6 +17,7 @@ from jupyter_lossacc.capture.reduction import ROW_NAMES, Sums, reduce_rows
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.records import STEP_COLUMNS, LossInfo, Pass, PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.stats.calibration import fold_of
+from jupyter_lossacc.stats.order import runs_of_targets
 
 __all__ = ["RecordingBuilder", "predictions_from_logits", "train_and_record"]
 
@@ -105,6 +106,13 @@ class RecordingBuilder:
         )
 
 
+def dead_unit_share(model: nn.Module) -> float:
+    """Share of hidden units whose incoming gradient is exactly zero at this step."""
+    matrices = [p.grad for p in model.parameters() if p.grad is not None and p.dim() > 1][:-1]
+    rows = [(g.flatten(1) == 0).all(dim=1) for g in matrices]
+    return float(torch.cat(rows).float().mean()) if rows else float("nan")
+
+
 def train_and_record(
     model: nn.Module,
     train: tuple[Tensor, Tensor],
@@ -148,9 +156,11 @@ def train_and_record(
             step += 1
             seen.append(z.detach())
             rate = optimizer.param_groups[0]["lr"]
-            builder.steps.append((epoch, step, float(value.detach()), len(batch), rate, norm, ratio, float("nan")))
+            dead = dead_unit_share(model)
+            builder.steps.append((epoch, step, float(value.detach()), len(batch), rate, norm, ratio, dead))
         logits = torch.cat(seen)[torch.argsort(order)]
-        builder.add("train", epoch, step, logits, y, training=True)
+        runs = runs_of_targets(y[order].numpy())
+        builder.add("train", epoch, step, logits, y, training=True, order_runs=runs)
         model.eval()
         with torch.no_grad():
             for split, (xs, ys) in (("val", val), *extra):
