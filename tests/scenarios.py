@@ -136,6 +136,58 @@ def confident_errors(seed: int) -> RecordingBuilder:
     return _train(network(64, 10), train, (x, y), 60, seed, batch_size=32)
 
 
+def underconfidence(seed: int) -> RecordingBuilder:
+    """Label smoothing that grows during training: less sure, and more often right."""
+    torch.manual_seed(seed)
+    train, val = digits(seed, 500, 1200, noise=0.2)
+    smoothing = [0.0]
+
+    def criterion(z: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(z, y, label_smoothing=smoothing[0], reduction="none")
+
+    def on_epoch(epoch: int) -> None:
+        smoothing[0] = min(0.7, max(0.0, (epoch - 6) * 0.04))
+
+    return _train(
+        network(64, 10), train, val, 30, seed, lr=5e-4, batch_size=32, criterion=criterion, on_epoch=on_epoch
+    )
+
+
+def growing_confidence(seed: int) -> RecordingBuilder:
+    """Easy data and a regularised model: accuracy saturates, margins go on growing."""
+    torch.manual_seed(seed)
+    train, val = digits(seed, 900, 850)
+    return _train(network(64, 10, (64,), 0.2), train, val, 45, seed, lr=5e-4, batch_size=32, weight_decay=0.1)
+
+
+def tail_relief(seed: int) -> RecordingBuilder:
+    """An over-confident network meets wrong labels: its worst mistakes soften, some right answers go."""
+    torch.manual_seed(seed)
+    train, val = digits(seed, 700, 1000)
+    model = network(64, 10)
+    _train(model, train, val, 50, seed, lr=3e-3, batch_size=32)
+    train, _ = flip(train, 0.15, 10, seed)
+    val, _ = flip(val, 0.15, 10, seed)
+    return _train(model, train, val, 15, seed + 1, lr=3e-4, batch_size=32)
+
+
+def capacity_or_noise(seed: int) -> RecordingBuilder:
+    """Three hidden units for ten classes: both losses settle far above what is possible."""
+    torch.manual_seed(seed)
+    train, val = gaussians(seed, 3000, 1000, classes=10, dims=10, distance=3.0)
+    return _train(network(10, 10, (2,)), train, val, 50, seed, lr=1e-2, batch_size=128)
+
+
+def outlier_inputs(seed: int) -> RecordingBuilder:
+    """Two percent of the validation inputs come on another scale."""
+    torch.manual_seed(seed)
+    train, val = digits(seed, 700, 1000)
+    x = val[0].clone()
+    few = torch.as_tensor(np.random.default_rng(seed).permutation(len(x))[:20])
+    x[few] = x[few].flip(1) * 30
+    return _train(network(64, 10), train, (x, val[1]), 40, seed, batch_size=32)
+
+
 def healthy(seed: int) -> RecordingBuilder:
     """Enough data, weight decay and dropout: nothing to report."""
     torch.manual_seed(seed)
@@ -160,6 +212,11 @@ SCENARIOS: dict[str, Callable[[int], RecordingBuilder]] = {
         label_noise,
         label_noise_healthy,
         confident_errors,
+        underconfidence,
+        growing_confidence,
+        tail_relief,
+        capacity_or_noise,
+        outlier_inputs,
         healthy,
         healthy_linear,
     )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from jupyter_lossacc.causes import (
+    capacity_or_noise,
     class_imbalance,
     confident_errors,
     fluctuation,
+    growing_confidence,
     label_noise,
+    outlier_inputs,
     overconfidence,
     overfitting,
+    tail_relief,
+    underconfidence,
 )
 from jupyter_lossacc.causes.cause import Cause
 
@@ -16,9 +21,14 @@ __all__ = ["CAUSES", "Cause"]
 
 CAUSES: tuple[Cause, ...] = (
     overconfidence.CAUSE,
+    underconfidence.CAUSE,
     overfitting.CAUSE,
-    label_noise.CAUSE,
     confident_errors.CAUSE,
+    label_noise.CAUSE,
+    outlier_inputs.CAUSE,
     class_imbalance.CAUSE,
+    growing_confidence.CAUSE,
+    tail_relief.CAUSE,
+    capacity_or_noise.CAUSE,
     fluctuation.CAUSE,
 )

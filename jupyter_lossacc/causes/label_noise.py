@@ -15,6 +15,7 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     spoken,
+    window,
 )
 from jupyter_lossacc.causes.repair import floor_of
 from jupyter_lossacc.records import (
@@ -28,10 +29,11 @@ from jupyter_lossacc.records import (
     Recording,
     Verdict,
 )
-from jupyter_lossacc.stats.calibration import NoiseFloor, fit_temperature
+from jupyter_lossacc.stats.calibration import NoiseFloor
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.miscalibration import floor_interval
 from jupyter_lossacc.stats.rescaling import sure_errors
+from jupyter_lossacc.stats.transitions import share_of_change
 
 __all__ = ["CAUSE"]
 
@@ -92,17 +94,18 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     noise = _measure(recording, at)
     compared = _compare(recording, usable)
     verdict = _verdict(noise)
+    doubtful = _doubtful(noise, compared)
     return Finding(
         cause=ID,
         verdict=verdict,
-        share=_share(usable, episode),
+        share=_share(recording, episode, doubtful),
         statement=_statement(noise, compared, split, verdict),
         because=(
             f"about {percent(noise.floor.flip_rate)} of the {spoken(split)} labels look wrong "
             f"[{100 * noise.low:.0f}, {100 * noise.high:.0f}] and a surer model pays more for each"
         ),
-        evidence=_evidence(noise, compared),
-        counterfactual=_without(recording, at, compared, split) if verdict == "supported" else None,
+        evidence=_evidence(noise),
+        counterfactual=_without(recording, noise, doubtful) if verdict == "supported" else None,
         action=(
             f"Look at the listed samples in order and relabel or drop the wrong ones, first in the {spoken(split)} "
             "set (it chooses your epoch), then in training. Until then trust accuracy and the calibrated loss more "
@@ -198,24 +201,20 @@ def _verdict(n: _Noise) -> Verdict:
     return "undecided"
 
 
-def _share(usable: list[EpochSummary], episode: Episode | None) -> Estimate | None:
-    """Share of the rise that the floor, and nothing but the floor, repairs."""
-    if episode is None or episode.kind not in RISING_LOSS:
-        return None
-    inside = [s for s in usable if s.epoch >= episode.start_epoch]
-    if len(inside) < 2 or inside[-1].nll == inside[0].nll:
-        return None
-    first, last = (_floor_part(s) for s in (inside[0], inside[-1]))
-    return Estimate((last - first) / (inside[-1].nll - inside[0].nll), unit="share")
+def _doubtful(n: _Noise, c: _Comparison | None) -> NDArray[np.int64]:
+    """As many of the most doubtful labels as the estimated rate says."""
+    if c is None or np.isnan(n.floor.flip_rate):
+        return np.empty(0, np.int64)
+    return c.suspects[: round(n.floor.flip_rate * n.at.n_samples)]
 
 
-def _floor_part(s: EpochSummary) -> float:
-    sums = s.accumulators
-    if sums is None:
-        return float("nan")
-    n = sums.count.sum()
-    warm = fit_temperature(sums.nll.sum(0) / n, sums.slope.sum(0) / n, sums.betas).nll
-    return warm - floor_of(sums).nll
+def _share(recording: Recording, episode: Episode | None, doubtful: NDArray[np.int64]) -> Estimate | None:
+    """Share of the rise that the most doubtful labels carry."""
+    w = window(recording, episode) if episode is not None and episode.kind in RISING_LOSS else None
+    if w is None or w.before is None or w.after is None or not len(doubtful):
+        return None
+    change = w.after.nll.astype(np.float64) - w.before.nll
+    return share_of_change(np.where(np.isin(w.after.sample_ids, doubtful), change, 0.0), change)
 
 
 def _statement(n: _Noise, c: _Comparison | None, split: str, verdict: Verdict) -> str:
@@ -246,8 +245,8 @@ def _statement(n: _Noise, c: _Comparison | None, split: str, verdict: Verdict) -
     return f"About {rate} of the {spoken(split)} labels look wrong {where}: {sure}.{told}"
 
 
-def _evidence(n: _Noise, c: _Comparison | None) -> tuple[Evidence, ...]:
-    rows = [
+def _evidence(n: _Noise) -> tuple[Evidence, ...]:
+    return (
         evidence(
             "wrong labels, noise-floor fit",
             n.floor.flip_rate,
@@ -263,27 +262,24 @@ def _evidence(n: _Noise, c: _Comparison | None) -> tuple[Evidence, ...]:
         ),
         evidence("the same, Poisson-binomial", n.z, "z", f"> {SURPRISE:.0f}", n.z > SURPRISE),
         evidence("model better than the largest class", float(n.learned), "1", "", n.learned),
-    ]
-    if c is not None and c.both:
-        agree = c.agreeing / c.both
-        rows.append(evidence("wrong at both epochs, same other class", agree, "share", "", agree > 0.5))
-    return tuple(rows)
+    )
 
 
-def _without(
-    recording: Recording, at: EpochSummary, c: _Comparison | None, split: str
-) -> Counterfactual | None:
-    if c is None or not len(c.suspects):
+def _without(recording: Recording, n: _Noise, doubtful: NDArray[np.int64]) -> Counterfactual | None:
+    if not len(doubtful):
         return None
     try:
-        p = recording.load(at.key)
+        p = recording.load(n.at.key)
     except KeyError:
         return None
-    kept = ~np.isin(p.sample_ids, c.suspects)
+    kept = ~np.isin(p.sample_ids, doubtful)
     return Counterfactual(
-        name=f"{spoken(split)} loss at epoch {at.epoch} without the {len(c.suspects)} suspects",
+        name=(
+            f"{spoken(n.at.split)} loss at epoch {n.at.epoch} without the {len(doubtful)} most doubtful labels "
+            "(as many as the estimated rate)"
+        ),
         value=float(p.nll[kept].mean(dtype=np.float64)),
-        actual=at.nll,
+        actual=n.at.nll,
     )
 
 

@@ -252,13 +252,15 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
                 "now",
                 f"The {what} has not improved for {age} epochs (lowest at epoch {epochs[curve.best]}).",
             )
-    if slope < -2 * error and age < patience:
+    pays = -slope * patience > max(0.001, 0.002 * abs(values[curve.best]))
+    if slope < -2 * error and pays and age < patience:
         return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
             curve
         )
     return (
         "undecided",
-        f"The {what} has been level for {age} epochs; {patience} without gain would settle it.",
+        f"The {what} is about level (lowest at epoch {epochs[curve.best]}); {patience} epochs without a new "
+        "lowest would settle it.",
     )
 
 
@@ -304,7 +306,8 @@ def _optimism(curve: _Curve) -> str:
         chosen = int(np.argmin(np.delete(folds, f, axis=1) @ rest))
         honest += weights[f] * folds[chosen, f]
     optimism = max(float(honest - (folds @ weights).min()), 0.0)
+    amount = "less than 0.001" if optimism < 0.001 else f"about {optimism:.3f}"
     return (
-        f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks about "
-        f"{optimism:.3f} nats better than it is (choosing on four fifths, measuring on the rest); report a test set."
+        f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks {amount} nats "
+        "better than it is (choosing on four fifths, measuring on the rest); the number to report is a test set's."
     )

@@ -89,7 +89,7 @@ def _examine_all(
     for cause in causes:
         try:
             found = cause.examine(recording, episode)
-        except Exception as error:  # noqa: BLE001 - one broken examination must not lose the others
+        except Exception as error:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             limits.append(f"The cause {cause.id} could not be examined ({what}).")
             found = not_tested(cause.id, f"This cause could not be examined: {what}.")

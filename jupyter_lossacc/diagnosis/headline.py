@@ -46,8 +46,21 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
         )
         sentence = f"{said}{_ALSO.get(episode.kind, '')}."
     else:
-        sentence = f"{what}; why is undecided{_candidates(findings)}."
+        sentence = f"{what}{_without_cause(episode, findings)}."
     return f"{sentence} {_what_to_do(recording, episode)}".strip()
+
+
+def _without_cause(episode: Episode, findings: tuple[Finding, ...]) -> str:
+    if not episode.harmful:
+        return ": as a rule a model growing surer of what it gets right, and no reason to worry"
+    examined = [f for f in findings if f.verdict != "not_tested"]
+    if not examined and findings:
+        return (
+            f"; why could not be tested ({spoken(episode.split)} samples were not kept or cannot be matched)"
+        )
+    if any(f.verdict == "undecided" for f in findings):
+        return f"; why is undecided{_candidates(findings)}"
+    return "; none of the causes examined explains it"
 
 
 def _candidates(findings: tuple[Finding, ...]) -> str:

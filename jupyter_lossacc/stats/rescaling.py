@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 AnyFloats = NDArray[np.floating[Any]]
 
 
-def _rest_logit(nll: Floats, margin: Floats, n_classes: int) -> Floats:
+def _rest_logit(nll: AnyFloats, margin: AnyFloats, n_classes: int) -> Floats:
     """Logit of each of the other ``n_classes - 2`` classes, relative to the target's."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         # log(e^nll - 1 - e^-margin), anchored at nll so that nothing overflows for very wrong samples.

@@ -1,0 +1,158 @@
+"""Capacity or noise: training and validation agree on a plateau that is still high."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken
+from jupyter_lossacc.causes.repair import calibration_of
+from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording, Verdict
+
+__all__ = ["CAUSE"]
+
+ID = "capacity_or_noise"
+SHORTEST = 8  # epochs
+FLAT = 0.01  # relative change over the plateau
+GAP = 0.15  # of the validation loss
+MILD = (0.85, 1.2)  # temperatures at which the model is rightly sure
+HIGH = 0.25  # of the loss of guessing with the base rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plateau:
+    """Both curves over the last epochs."""
+
+    at: EpochSummary
+    train: float
+    train_change: float  # relative
+    val_change: float  # relative
+    temperature: float
+    chance: float
+    train_accuracy: float
+    majority: float
+
+    @property
+    def gap(self) -> float:
+        return (self.at.nll - self.train) / self.at.nll
+
+    @property
+    def level(self) -> float:
+        return self.at.nll / self.chance
+
+    @property
+    def flat(self) -> bool:
+        return abs(self.train_change) < FLAT and abs(self.val_change) < 2 * FLAT
+
+    @property
+    def learned(self) -> bool:
+        return self.at.accuracy > self.majority + 0.02
+
+    @property
+    def holds(self) -> bool:
+        rightly_sure = MILD[0] < self.temperature < MILD[1]
+        high = self.level > HIGH and self.train_accuracy < 0.95
+        return self.flat and self.gap < GAP and rightly_sure and high and self.learned
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the loss has settled where model and data allow no less."""
+    if episode is not None and episode.kind != "accuracy_stuck_loss_high":
+        return None
+    split = episode.split if episode is not None else default_split(recording)
+    if split is None or split in ("train", "train_eval"):
+        return None
+    found = _plateau(recording, split, episode)
+    if isinstance(found, str):
+        return not_tested(ID, found)
+    verdict: Verdict = "supported" if found.holds else "rejected"
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        statement=_statement(found, split),
+        because="training and validation agree on this level: the model is too small, or the data allow no less",
+        evidence=_evidence(found),
+        action=(
+            "Run the experiment. If a wider network helps, it was capacity: more or larger hidden layers, longer "
+            "training. If not, the inputs do not tell more: better features, cleaner labels, or accept the level."
+        ),
+        experiment=Experiment(
+            code=(
+                "# the same loop with every hidden layer four times as wide, same seed and epochs\n"
+                "model = make_model(width=4 * width)"
+            ),
+            prediction=(
+                f"Capacity: {spoken(split)} loss falls clearly below {found.at.nll:.3f}. Noise: it stays within "
+                f"{0.02 * found.at.nll:.3f} nats of it while training loss falls further."
+            ),
+        ),
+        strength=0.2,
+    )
+
+
+def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plateau | str:
+    until = episode.end_epoch if episode is not None else np.inf
+    series = [s for s in recording.series(split) if 0 < s.epoch <= until and np.isfinite(s.nll)]
+    trained = [t for name in ("train_eval", "train") if (t := _before(recording, name, until))]
+    if len(series) < SHORTEST or not trained or len(trained[0]) < SHORTEST:
+        return f"A plateau needs at least {SHORTEST} epochs with training and validation losses."
+    at, train = series[-1], trained[0]
+    calibration = calibration_of(at)
+    if calibration is None or at.classes is None:
+        return (
+            "Whether the model is rightly unsure is not known: calibration sums or class counts are missing."
+        )
+    shares = at.classes.support / max(at.classes.support.sum(), 1)
+    shares = shares[shares > 0]
+    width = max(5, len(series) // 5)
+    return _Plateau(
+        at=at,
+        train=float(np.mean([s.nll for s in train[-3:]])),
+        train_change=_relative_change(train[-width:]),
+        val_change=_relative_change(series[-width:]),
+        temperature=calibration.temperature,
+        chance=float(-(shares * np.log(shares)).sum()) or float("nan"),
+        train_accuracy=train[-1].accuracy,
+        majority=float(shares.max()),
+    )
+
+
+def _before(recording: Recording, split: str, until: float) -> list[EpochSummary]:
+    return [s for s in recording.series(split) if s.epoch <= until and np.isfinite(s.nll)]
+
+
+def _relative_change(passes: list[EpochSummary]) -> float:
+    """Change along the least-squares line, relative to the mean level."""
+    x = np.array([s.epoch for s in passes], np.float64)
+    y = np.array([s.nll for s in passes])
+    return float(np.polyfit(x, y, 1)[0] * (x[-1] - x[0]) / y.mean())
+
+
+def _statement(p: _Plateau, split: str) -> str:
+    levels = f"training loss {p.train:.3f} and {spoken(split)} loss {p.at.nll:.3f} nats at epoch {p.at.epoch}"
+    if not p.holds:
+        return f"No plateau on which training and validation agree at a high level: {levels}."
+    return (
+        f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives {p.chance:.3f}), "
+        "and the model is rightly unsure there: it has too little capacity, or the data allow no less. These records "
+        "cannot tell which; the experiment can."
+    )
+
+
+def _evidence(p: _Plateau) -> tuple[Evidence, ...]:
+    mild = MILD[0] < p.temperature < MILD[1]
+    return (
+        evidence(
+            "training loss, change over the last epochs", p.train_change, "ratio", "within 0.01", p.flat
+        ),
+        evidence(
+            "validation loss, change over the last epochs", p.val_change, "ratio", "within 0.02", p.flat
+        ),
+        evidence("gap between validation and training", p.gap, "ratio", f"< {GAP}", p.gap < GAP),
+        evidence("temperature", p.temperature, "1", f"{MILD[0]} to {MILD[1]}", mild),
+        evidence("loss against guessing with the base rates", p.level, "ratio", f"> {HIGH}", p.level > HIGH),
+    )
+
+
+CAUSE = Cause(id=ID, examine=examine, scope="both")
