@@ -1,0 +1,268 @@
+"""One card per episode and one for the run: verdict, why, what next, and the evidence behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Evidence, Finding, Recording
+from jupyter_lossacc.views.panel import tables
+from jupyter_lossacc.views.panel.coding import coded, coded_list
+from jupyter_lossacc.views.verdict import with_diagnosis
+from jupyter_lossacc.views.words import (
+    KINDS,
+    VERDICTS,
+    cause_title,
+    episode_title,
+    epochs_of,
+    interval,
+    measured,
+    number,
+    percent,
+    quantity,
+    reach,
+    short_verdict,
+    signed,
+    split_word,
+)
+
+__all__ = ["advice_state", "chart_words", "episode_cards", "run_card"]
+
+Card = dict[str, Any]
+MAX_NAMED = 8
+
+
+def episode_cards(
+    recording: Recording, episodes: Sequence[Episode], diagnoses: Sequence[Diagnosis]
+) -> list[tuple[Card, Card]]:
+    """(band, card) of every episode, in order."""
+    made, count = [], dict[str, int]()
+    for episode, diagnosis in with_diagnosis(episodes, diagnoses):
+        stem = f"{episode.split}-{episode.kind}"
+        count[stem] = count.get(stem, 0) + 1
+        card_id = f"{stem}-{count[stem]}"
+        made.append((_band(card_id, episode, diagnosis), _card(card_id, recording, episode, diagnosis)))
+    return made
+
+
+def _band(card_id: str, episode: Episode, diagnosis: Diagnosis | None) -> Card:
+    """What is drawn over the charts; `label` is also what a screen reader says."""
+    title = episode_title(episode)
+    return {
+        "id": card_id,
+        "split": episode.split,
+        "split_word": split_word(episode.split),
+        "start": episode.start_epoch,
+        "end": episode.end_epoch,
+        "kind": episode.kind,
+        "tone": KINDS[episode.kind].tone,
+        "quiet": not episode.harmful or episode.kind == "loss_rises_accuracy_falls",
+        "retracted": episode.retracted,
+        "short": short_verdict(episode, diagnosis),
+        "title": title,
+        "label": f"{title}. {'No longer supported. ' if episode.retracted else ''}Open the explanation.",
+    }
+
+
+def _card(card_id: str, recording: Recording, episode: Episode, diagnosis: Diagnosis | None) -> Card:
+    card: Card = {
+        "id": card_id,
+        "title": episode_title(episode),
+        "short": short_verdict(episode, diagnosis),
+        "kind": episode.kind,
+        "split": episode.split,
+        "start": episode.start_epoch,
+        "end": episode.end_epoch,
+        "retracted": episode.retracted,
+        "facts": _facts(recording, episode),
+        **_reading(diagnosis, _kind_lead(episode)),
+    }
+    if not episode.retracted:
+        card.update(_evidence_tables(recording, episode, diagnosis))
+    return card
+
+
+def run_card(diagnoses: Sequence[Diagnosis]) -> Card | None:
+    """What holds for the whole run: order, splits, activations, learning rate."""
+    diagnosis = next((d for d in diagnoses if d.episode is None), None)
+    if diagnosis is None or not (diagnosis.findings or diagnosis.headline):
+        return None
+    lead = "Checks that concern the whole run: order of the data, splits, learning rate, activations."
+    supported = diagnosis.supported
+    brief = cause_title(supported[0].cause).lower() if supported else "nothing found"
+    return {
+        "id": "run",
+        "title": "The whole run",
+        "short": f"whole run: {brief}",
+        "brief": brief,
+        "facts": [],
+        "found": bool(supported),
+        **_reading(diagnosis, lead),
+    }
+
+
+def _kind_lead(episode: Episode) -> str:
+    if episode.retracted:
+        return "This was shown earlier in the run; with the epochs since then it is no longer supported."
+    return f"{KINDS[episode.kind].movement[0].upper()}{KINDS[episode.kind].movement[1:]}."
+
+
+def _reading(diagnosis: Diagnosis | None, lead: str) -> Card:
+    if diagnosis is None:
+        return {"lead": lead, "causes": [], "limits": []}
+    return {
+        "lead": diagnosis.headline or lead,
+        "causes": [_cause(f) for f in diagnosis.findings],
+        "limits": list(diagnosis.limits),
+    }
+
+
+def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
+    """(name, value, note) of what moved, how far, and how sure that is."""
+    rows = []
+    for name, change in (("loss", episode.loss_change), ("accuracy", episode.accuracy_change)):
+        span = interval(change)
+        rows.append([name, measured(change), f"95 %: {span}" if span else ""])
+    notes = []
+    if episode.start_interval and episode.start_interval[0] != episode.start_interval[1]:
+        notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
+    rows.append(["when", epochs_of(episode), ", ".join(notes)])
+    series = recording.series(episode.split)
+    rows.append(["on new data", reach(episode, series[-1].n_samples if series else 0), ""])
+    return rows
+
+
+def _cause(finding: Finding) -> Card:
+    card: Card = {
+        "id": finding.cause,
+        "title": cause_title(finding.cause),
+        "verdict": finding.verdict,
+        "word": VERDICTS[finding.verdict],
+        "statement": finding.statement,
+        "evidence": [_evidence(e) for e in finding.evidence],
+        "action": finding.action,
+        "samples": [int(i) for i in finding.sample_ids[:MAX_NAMED]],
+    }
+    if finding.share is not None and np.isfinite(finding.share.value):
+        share = finding.share
+        card["share"] = {
+            "value": coded(share.value, 3),
+            "low": coded(share.low, 3),
+            "high": coded(share.high, 3),
+            "text": f"{percent(share.value)} of the loss change" + _share_interval(share.low, share.high),
+        }
+    if finding.counterfactual is not None:
+        what = finding.counterfactual
+        card["counterfactual"] = {
+            "text": f"{what.name}: {quantity(what.value, what.unit)} instead of {quantity(what.actual, what.unit)}",
+            "value": coded(what.value),
+            "actual": coded(what.actual),
+        }
+    if finding.experiment is not None:
+        e = finding.experiment
+        card["experiment"] = {"code": e.code, "prediction": e.prediction, "result": e.result}
+    if finding.overlay:
+        epochs = sorted(finding.overlay)
+        card["overlay"] = {
+            "x": [int(e) for e in epochs],
+            "y": coded_list(finding.overlay[e] for e in epochs),
+            "label": f"without {cause_title(finding.cause).lower()}",
+        }
+    return card
+
+
+def _share_interval(low: float, high: float) -> str:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ""
+    return f" (95 %: {number(100 * low)} to {percent(high)})"
+
+
+def _evidence(evidence: Evidence) -> Card:
+    return {
+        "name": evidence.name,
+        "value": quantity(evidence.value, evidence.unit),
+        "threshold": evidence.threshold,
+        "supports": bool(evidence.supports),
+    }
+
+
+def _evidence_tables(recording: Recording, episode: Episode, diagnosis: Diagnosis | None) -> Card:
+    """Waterfall, samples, classes and both ends; what the records cannot give is left out."""
+    split, start, end = episode.split, episode.start_epoch, episode.end_epoch
+    made: Card = {}
+    try:
+        first, last = recording.summary(split, start), recording.summary(split, end)
+    except KeyError:
+        return made
+    made["ends"] = tables.ends_table(first, last)
+    made["reliability"] = tables.reliability(first, last)
+    made["classes"] = tables.class_changes(recording, first, last)
+    try:
+        before, after = recording.paired(split, start, end)
+    except KeyError:
+        return {k: v for k, v in made.items() if v is not None}
+    if len(after):
+        made["waterfall"] = tables.waterfall(recording, split, start, end)
+        made["histogram"] = tables.confidence_histograms(before, after)
+        made["samples"] = tables.samples_table(before, after, diagnosis.findings if diagnosis else ())
+        if last.loss.task in ("multiclass", "binary"):
+            made["confusions"] = tables.confusions(before, after)
+    return {k: v for k, v in made.items() if v is not None}
+
+
+def advice_state(advice: CheckpointAdvice | None, line: str) -> Card | None:
+    """Which epoch to keep, and what the others would cost."""
+    if advice is None:
+        return None
+    return {
+        "line": line,
+        "epoch": advice.epoch,
+        "temperature": number(advice.temperature),
+        "reason": advice.reason,
+        "stop": advice.stop,
+        "stop_reason": advice.stop_reason,
+        "optimism": advice.optimism,
+        "alternatives": [
+            {
+                "name": a.name,
+                "epoch": a.epoch,
+                "accuracy": percent(a.accuracy),
+                "loss": number(a.nll),
+                "calibrated": number(a.calibrated_nll),
+                "accuracy_difference": _difference(
+                    measured(a.accuracy_difference), interval(a.accuracy_difference)
+                ),
+                "loss_difference": _difference(
+                    signed(a.calibrated_nll_difference.value), interval(a.calibrated_nll_difference)
+                ),
+                "cost": a.cost,
+            }
+            for a in advice.alternatives
+        ],
+    }
+
+
+def _difference(value: str, span: str) -> str:
+    return f"{value} ({span})" if span else value
+
+
+def chart_words(recording: Recording, column: str) -> str:
+    """Say a chart in numbers: where each split started, its best, and where it is."""
+    better = min if column == "reported_loss" else max
+    word = "lowest" if column == "reported_loss" else "highest"
+    said = []
+    for split in recording.splits():
+        series = [s for s in recording.series(split) if np.isfinite(getattr(s, column))]
+        if not series:
+            continue
+        best = better(series, key=lambda s: getattr(s, column))
+        tell = number if column == "reported_loss" else percent
+        first, last = series[0], series[-1]
+        said.append(
+            f"{split_word(split)}: {tell(getattr(first, column))} at epoch {first.epoch}, "
+            f"{word} {tell(getattr(best, column))} at epoch {best.epoch}, "
+            f"{tell(getattr(last, column))} at epoch {last.epoch}"
+        )
+    return "; ".join(said) or "no values yet"

@@ -1,0 +1,202 @@
+"""The panel as it stays: in a saved notebook, or as a page of its own, with no kernel behind it.
+
+What shows first is a picture and plain HTML, which every viewer keeps; where scripts run, the same
+panel as in the live notebook takes its place.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any, Literal
+
+from jupyter_lossacc.views.panel.assets import inline_script
+
+__all__ = ["BUDGET", "SaveMode", "frozen_bundle", "plain_text", "standalone_html"]
+
+SaveMode = Literal["html", "static", "none"]
+State = Mapping[str, Any]
+BUDGET = 250_000  # bytes of one output: notebooks are committed and mailed
+
+
+def frozen_bundle(state: State, png: bytes, *, mode: SaveMode = "html") -> dict[str, str]:
+    """Make the output that stays in the notebook.
+
+    Parameters
+    ----------
+    state : dict
+        From `panel_state`.
+    png : bytes
+        Picture of the curves.
+    mode : {"html", "static", "none"}
+        The panel and its picture; the picture and the text; the text alone.
+
+    Returns
+    -------
+    dict of str to str
+        MIME bundle.
+    """
+    bundle = {"text/plain": plain_text(state)}
+    if mode == "none":
+        return bundle
+    element = f"lossacc-{uuid.uuid4().hex[:12]}"
+    static = f'<div id="{element}" class="lossacc-frozen">{_static_html(state, png)}</div>'
+    script = ""
+    if mode == "html":
+        room = BUDGET - _size(static) - _size(inline_script()) - 2000
+        script = _script(element, trimmed(state, room))
+    bundle["text/html"] = static + script
+    return bundle
+
+
+def standalone_html(state: State, png: bytes) -> str:
+    """Make a page that opens offline, with the panel in it."""
+    element = "lossacc"
+    name = escape(str(state["run"]["name"]))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}: loss and accuracy</title>"
+        "<style>:root{color-scheme:light dark}body{margin:0 auto;padding:16px;max-width:1100px;"
+        "font:15px/1.5 system-ui,sans-serif}h1{font-size:18px;margin:0 0 12px}</style></head>"
+        f"<body><main><h1>{name}</h1>"
+        f'<div id="{element}">{_static_html(state, png)}</div></main>{_script(element, state)}</body></html>\n'
+    )
+
+
+def _script(element: str, state: State) -> str:
+    # Where anything fails, the picture and the text stay.
+    return (
+        f"<script>(()=>{{{inline_script()}\n"
+        f"lossaccPanel.embed(document.getElementById({json.dumps(element)}),{embedded_json(state)})"
+        "})()</script>"
+    )
+
+
+def embedded_json(state: State) -> str:
+    """Write JSON that can stand inside a script element: no ``<`` can end or open anything there."""
+    text = json.dumps(state, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
+
+
+def trimmed(state: State, room: int) -> State:
+    """Leave out what is least missed until the state fits into `room` bytes.
+
+    Nothing is left out silently: a sentence is added to the limits.
+    """
+    steps: tuple[Callable[[State], State], ...] = (_fewer_steps, _fewer_pages, _fewer_rows, _no_tables)
+    slim = state
+    for cut in steps:
+        if _size(embedded_json(slim)) <= room:
+            break
+        slim = cut(slim)
+    if slim is state:
+        return state
+    note = "The saved copy leaves out some tables and pages to stay small; `%lossacc show` has them all."
+    return {**slim, "limits": [*state["limits"], note]}
+
+
+def _fewer_steps(state: State) -> State:
+    stride = -(-len(state["steps"]["x"]) // 400) or 1
+    return {**state, "steps": {k: v[::stride] for k, v in state["steps"].items()}}
+
+
+def _fewer_pages(state: State) -> State:
+    needed = {card["kind"] for card in state["cards"] if "kind" in card}
+    needed |= {c["id"] for card in state["cards"] for c in card["causes"] if c["verdict"] == "supported"}
+    return {**state, "pages": {k: v for k, v in state["pages"].items() if k in needed}}
+
+
+def _fewer_rows(state: State) -> State:
+    def cut(card: State) -> State:
+        slim = dict(card)
+        for name in ("samples", "classes"):
+            if name in slim:
+                columns = {k: v[:25] for k, v in slim[name]["columns"].items()}
+                slim[name] = {**slim[name], "columns": columns}
+        return slim
+
+    return {**state, "cards": [cut(card) for card in state["cards"]]}
+
+
+def _no_tables(state: State) -> State:
+    heavy = {"samples", "classes", "confusions", "reliability", "histogram"}
+    cards = [{k: v for k, v in card.items() if k not in heavy} for card in state["cards"]]
+    return {**state, "cards": cards, "classes": []}
+
+
+def _static_html(state: State, png: bytes) -> str:
+    """Picture and text that need no script; every string from outside is escaped."""
+    advice = state["advice"]
+    keep = f"<p>{escape(advice['line'])}</p>" if advice and advice["line"] else ""
+    alt = f"{state['words']['loss']} {state['words']['accuracy']}"
+    picture = base64.b64encode(png).decode()
+    return (
+        f"<p><strong>{escape(state['headline']['text'])}</strong></p>{keep}"
+        f'<figure style="margin:0"><img alt="{escape(alt)}" style="max-width:100%" '
+        f'src="data:image/png;base64,{picture}">'
+        f"<figcaption>lossacc {escape(state['run']['name'])}: {escape(state['status_line'])}</figcaption></figure>"
+        + "".join(_details(card) for card in state["cards"])
+        + _limits_html(state)
+    )
+
+
+def _details(card: State) -> str:
+    facts = "".join(
+        f"<li>{escape(name)}: {escape(value)} {escape(note)}</li>" for name, value, note in card["facts"]
+    )
+    shown = [c for c in card["causes"] if c["verdict"] == "supported"]
+    others = [c for c in card["causes"] if c["verdict"] != "supported"]
+    rest = "".join(f"<li>{escape(c['title'])}: {c['word']}. {escape(c['statement'])}</li>" for c in others)
+    return (
+        f"<details><summary>{escape(card['title'])} ({escape(card['short'])})</summary>"
+        f"<p>{escape(card['lead'])}</p><ul>{facts}</ul>"
+        + "".join(_cause_html(c) for c in shown)
+        + (f"<p>Also examined:</p><ul>{rest}</ul>" if rest else "")
+        + "</details>"
+    )
+
+
+def _cause_html(cause: State) -> str:
+    share = f" ({escape(cause['share']['text'])})" if "share" in cause else ""
+    evidence = "".join(
+        f"<li>{'for' if e['supports'] else 'against'}: {escape(e['name'])} {escape(e['value'])}</li>"
+        for e in cause["evidence"]
+    )
+    parts = [
+        f"<p><strong>{escape(cause['title'])}</strong>{share}: {escape(cause['statement'])}</p><ul>{evidence}</ul>"
+    ]
+    if "counterfactual" in cause:
+        parts.append(f"<p>{escape(cause['counterfactual']['text'])}.</p>")
+    if cause["action"]:
+        parts.append(f"<p>What to try: {escape(cause['action'])}</p>")
+    if "experiment" in cause:
+        experiment = cause["experiment"]
+        code = f"<pre>{escape(experiment['code'])}</pre>" if experiment["code"] else ""
+        parts.append(
+            f"<p>How to verify: {escape(experiment['prediction'])} {escape(experiment['result'])}</p>{code}"
+        )
+    return "".join(parts)
+
+
+def _limits_html(state: State) -> str:
+    lines = [*state["non_finite"], *state["limits"]]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<details><summary>Limits ({len(lines)})</summary><ul>{items}</ul></details>" if lines else ""
+
+
+def plain_text(state: State) -> str:
+    """Say the state in a few lines, for wherever only text is shown."""
+    lines = [f"lossacc {state['run']['name']}: {state['status_line']}", state["headline"]["text"]]
+    if state["advice"] and state["advice"]["line"]:
+        lines.append(state["advice"]["line"])
+    lines += [f"- {card['title']} ({card['short']})" for card in state["cards"] if card["id"] != "run"]
+    lines += state["non_finite"]
+    return "\n".join(lines)

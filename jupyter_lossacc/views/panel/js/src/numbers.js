@@ -1,0 +1,49 @@
+/** Numbers as Python codes them, and as people read them: three significant digits, signs, real minus. */
+
+/** Decode one number: JSON has no NaN and no infinities, so they travel as words. */
+export function decode(value) {
+  if (value === 'nan') return NaN;
+  if (value === 'inf') return Infinity;
+  if (value === '-inf') return -Infinity;
+  return value;
+}
+
+/** Write a number with at most three significant digits. */
+export function number(value) {
+  const v = decode(value);
+  if (v == null) return '–';
+  if (Number.isNaN(v)) return 'NaN';
+  if (!Number.isFinite(v)) return v > 0 ? '∞' : '−∞';
+  if (v === 0) return '0';
+  const size = Math.floor(Math.log10(Math.abs(v)));
+  let text;
+  if (size < -3 || size > 8) {
+    const [mantissa, exponent] = v.toExponential(2).split('e');
+    text = `${Number(mantissa)}e${Number(exponent)}`;
+  } else {
+    const rounded = Number(v.toPrecision(3));
+    text = rounded.toLocaleString('en-US', { maximumFractionDigits: Math.max(0, 2 - size) });
+  }
+  return text.replace('-', '−');
+}
+
+/** Write a count exactly. */
+export const count = (value) => (value == null ? '–' : Number(value).toLocaleString('en-US'));
+
+/** Write a difference: always with its sign. */
+export function signed(value) {
+  const v = decode(value);
+  return (v > 0 ? '+' : '') + number(v);
+}
+
+/** Write a share of 1 as percent. */
+export function percent(value) {
+  const v = decode(value);
+  return v == null || !Number.isFinite(v) ? number(v) : `${number(100 * v)} %`;
+}
+
+/** Write a change of a share in percentage points. */
+export function points(value) {
+  const v = decode(value);
+  return v == null || !Number.isFinite(v) ? number(v) : signed(100 * v);
+}

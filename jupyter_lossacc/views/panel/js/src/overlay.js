@@ -1,0 +1,123 @@
+/** What lies over the charts as real elements: bands (links), marks, learning-rate ticks, labels. */
+
+import { el } from './dom.js';
+import { number } from './numbers.js';
+
+const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆' };
+const LANE = 19; // px per row of labels
+const MIN_BAND = 8; // px: a band of one epoch is still something to click on
+const CLICK = 4; // px that the mouse may move in a click; more is a drag to zoom
+
+/** Children of a layer by key, so that they are moved and not made again at each draw. */
+function keyed(layer, group) {
+  const have = new Map();
+  for (const child of layer.children) if (child.dataset.group === group) have.set(child.dataset.id, child);
+  return have;
+}
+
+/**
+ * Place one link per episode over the plotting area. In the lower chart they are for the mouse only.
+ * @param {any} u the uPlot instance, with its `layer`
+ * @param {any[]} bands
+ * @param {{links: boolean, open: string|null, onOpen: (id: string) => void}} how
+ */
+export function placeBands(u, bands, { links, open, onOpen }) {
+  const have = keyed(u.layer, 'band');
+  const width = u.over.clientWidth;
+  const lanes = [];
+  for (const band of bands) {
+    let a = have.get(band.id);
+    have.delete(band.id);
+    if (!a) {
+      a = makeBand(band, links, onOpen);
+      u.layer.append(a);
+    }
+    dress(a, band, links, open);
+    // Epoch e occupies (e - 1, e]; the movement runs between the ends of its first and last epoch.
+    const from = Math.max(0, u.valToPos(band.start, 'x'));
+    const to = Math.min(width, u.valToPos(band.end, 'x'));
+    const left = Math.min(from, width - MIN_BAND);
+    a.hidden = to < 0 || from > width;
+    a.style.left = `${left}px`;
+    a.style.width = `${Math.max(MIN_BAND, to - left)}px`;
+    if (links && !a.hidden) placeTag(a.firstChild, left, width, lanes);
+  }
+  for (const gone of have.values()) gone.remove();
+}
+
+function makeBand(band, links, onOpen) {
+  const attributes = links ? { tabindex: '0' } : { tabindex: '-1', 'aria-hidden': 'true' };
+  const a = el('a', { href: `#card-${band.id}`, 'data-id': band.id, 'data-group': 'band', draggable: 'false', ...attributes }, links && el('span', { class: 'tag', 'aria-hidden': 'true' }));
+  let down = null;
+  a.addEventListener('mousedown', (e) => {
+    down = e.clientX;
+    e.preventDefault(); // no native drag of the link: dragging zooms
+  });
+  a.addEventListener('click', (e) => {
+    e.preventDefault();
+    if (e.detail && down != null && Math.abs(e.clientX - down) > CLICK) return;
+    onOpen(band.id);
+  });
+  return a;
+}
+
+function dress(a, band, links, open) {
+  a.className = ['band', `tone-${band.tone}`, `kind-${band.kind}`, band.quiet && 'quiet', band.retracted && 'retracted', open === band.id && 'open'].filter(Boolean).join(' ');
+  a.title = band.title;
+  if (!links) return;
+  a.setAttribute('aria-label', band.label);
+  if (a.firstChild.textContent !== band.short) a.firstChild.textContent = band.short;
+}
+
+/** Give a label the first row in which it touches no other. */
+function placeTag(tag, left, width, lanes) {
+  const size = Math.min(tag.scrollWidth || 80, width);
+  const shift = Math.min(2, width - left - size);
+  const start = left + shift;
+  let lane = lanes.findIndex((end) => end + 4 < start);
+  if (lane < 0) lane = lanes.length;
+  lanes[lane] = start + size;
+  tag.style.left = `${shift}px`;
+  tag.style.top = `${2 + lane * LANE}px`;
+}
+
+/** Place marks for best epochs, the epoch to keep, values that are not finite, and rate changes. */
+export function placeGlyphs(u, state, list) {
+  const pane = u.lossaccPane;
+  const items = [];
+  for (const mark of state.marks) {
+    if (mark.shape === 'keep') items.push({ id: 'keep', x: mark.x, line: 'keep', text: mark.text, label: pane === 'accuracy' ? mark.text : '' });
+    else if (mark.pane === pane) items.push({ id: mark.shape, x: mark.x, y: mark.y, glyph: GLYPHS[mark.shape], text: mark.text, name: `mark mark-${mark.shape}` });
+  }
+  state.rate_changes.forEach((change, i) => items.push({ id: `rate-${i}`, x: change.x, line: 'rate', text: change.text }));
+  for (const s of list) {
+    for (const b of s.broken) items.push({ id: `${s.key}-${b.x}`, x: b.x, y: b.y, glyph: '✕', text: `${s.label}: ${number(b.value)} at ${number(b.x)}`, name: 'mark broken' });
+  }
+  for (const r of state.references) if (r.pane === pane) items.push({ id: r.label, y: r.value, glyph: r.label, text: r.title, name: 'reference', right: true });
+  place(u, items);
+}
+
+function place(u, items) {
+  const have = keyed(u.layer, 'glyph');
+  const width = u.over.clientWidth;
+  const height = u.over.clientHeight;
+  for (const item of items) {
+    let node = have.get(item.id);
+    have.delete(item.id);
+    if (!node) {
+      node = el('span', { 'data-id': item.id, 'data-group': 'glyph', 'aria-hidden': 'true' });
+      u.layer.append(node);
+    }
+    node.className = item.line ? `line ${item.line}` : item.name;
+    node.title = item.text;
+    const text = item.line ? item.label || '' : item.glyph;
+    if (node.textContent !== text) node.textContent = text;
+    const x = item.right ? width : u.valToPos(item.x, 'x');
+    const y = item.y == null ? (item.line ? 0 : height - 8) : u.valToPos(item.y, 'y');
+    node.hidden = x < -1 || x > width + 1 || (!item.line && (y < -1 || y > height + 1));
+    node.classList.toggle('flip', Boolean(item.line) && x > width - 70);
+    if (!item.right) node.style.left = `${x}px`;
+    if (!item.line) node.style.top = `${y}px`;
+  }
+  for (const gone of have.values()) gone.remove();
+}

@@ -1,0 +1,323 @@
+/** One view of the panel: puts the parts together and keeps what the reader chose. */
+
+import { adviceView, cardView } from './cards.js';
+import { Charts } from './charts.js';
+import { el, renew } from './dom.js';
+import { fillLegend, readAloud } from './legend.js';
+import { count } from './numbers.js';
+import { pageView } from './page.js';
+import { stopper } from './stop.js';
+import style from './style.css';
+import { watchTheme } from './theme.js';
+
+const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
+const TONES = { problem: '▲', watch: '◆', good: '✓', quiet: '·' };
+const CALM = '(prefers-reduced-motion: reduce)';
+
+// Choices outlive a view: the frozen copy that replaces the live panel takes them up.
+const choices = (globalThis.__lossaccChoices ||= {});
+
+export class PanelView {
+  constructor(model, store, root) {
+    this.model = model;
+    this.store = store;
+    this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, overlay: undefined, tables: {} };
+    this.alive = true;
+    this.dirty = false;
+    this.epoch = null;
+    this.message = '';
+    // A shadow root keeps the page's styles out; with it, the attribute keeps JupyterLab's
+    // command-mode shortcuts (b, x, d d) from firing while focus is inside.
+    const host = el('div', { 'data-lm-suppress-shortcuts': 'true', class: 'lossacc-host' });
+    root.append(host);
+    const shadow = host.attachShadow({ mode: 'open' });
+    this.panel = el('section', { class: 'la' });
+    shadow.append(el('style', {}, style), this.panel);
+    this.build();
+    this.stopWatching = watchTheme(this.panel, () => this.alive && this.charts.redraw());
+    this.listener = (what) => this.heard(what);
+    store.listeners.add(this.listener);
+    this.paint();
+  }
+
+  get state() {
+    return this.store.state;
+  }
+
+  get running() {
+    return this.state.status === 'running';
+  }
+
+  build() {
+    const button = (name, onclick, props = {}) => el('button', { type: 'button', class: 'btn', onclick, ...props }, name);
+    this.status = el('span', { class: 'status' });
+    this.spoken = el('span', { class: 'hidden', role: 'status', 'aria-live': 'polite' });
+    this.log = button('Log loss', () => this.setLog(!this.choice.log), { 'aria-pressed': String(this.choice.log) });
+    this.reset = button('Reset zoom', () => this.charts.resetZoom());
+    this.stop = button('Stop', stopper({ model: this.model, store: this.store, running: () => this.running, say: (text) => this.say(text) }), { class: 'btn stop' });
+    this.name = el('strong', { class: 'name', dir: 'auto' });
+    this.headline = el('div', { class: 'headline', role: 'status' });
+    this.advice = el('p', { class: 'advice' });
+    this.marks = el('ul', { class: 'marks', 'aria-label': 'Marks in the charts' });
+    this.chips = el('ol', { class: 'chips', 'aria-label': 'Findings' });
+    this.slot = el('div', { class: 'slot' });
+    this.limits = el('div', { class: 'footer' });
+    const charts = el('div', { class: 'charts' });
+    this.panel.append(
+      el('header', { class: 'head' }, el('span', { class: 'brand' }, 'lossacc'), this.name, this.status, el('span', { class: 'gap' }), this.log, this.reset, this.stop),
+      this.headline,
+      this.advice,
+      charts,
+      this.marks,
+      this.chips,
+      this.slot,
+      this.limits,
+      this.spoken,
+    );
+    this.charts = new Charts(charts, this.store, this.choice, {
+      color: (name) => getComputedStyle(this.panel).getPropertyValue(name).trim(),
+      openCard: (id) => this.open(id, true),
+      cursor: (epoch) => this.showEpoch(epoch),
+      viewChanged: () => this.showZoom(),
+      announce: (epoch) => {
+        this.spoken.textContent = readAloud(this.charts.lists, epoch);
+      },
+    });
+  }
+
+  /** A message came; draw at the next frame, once. */
+  heard(what) {
+    if (what === 'ack') return this.say('Stopping after this step …');
+    if (what === 'state') this.stale = true;
+    if (this.dirty || !this.alive) return;
+    this.dirty = true;
+    requestAnimationFrame(() => {
+      this.dirty = false;
+      if (!this.alive) return;
+      if (this.stale) this.paint();
+      else this.paintLive();
+    });
+  }
+
+  /** Only curves and progress moved. */
+  paintLive() {
+    this.charts.update();
+    this.showEpoch(this.epoch);
+    this.paintStatus();
+  }
+
+  paint() {
+    this.stale = false;
+    const { state, panel } = this;
+    panel.dataset.running = String(this.running);
+    panel.setAttribute('aria-label', `Loss and accuracy of run ${state.run.name}`);
+    this.name.textContent = state.run.name;
+    this.stop.hidden = !this.running;
+    if (!this.running) this.message = '';
+    this.suggest();
+    this.paintStatus();
+    this.paintHeadline();
+    this.applyOverlay();
+    this.charts.openCard = this.choice.card;
+    this.charts.update();
+    this.showEpoch(this.epoch);
+    this.showZoom();
+    this.paintMarks();
+    this.paintChips();
+    this.paintSlot();
+    this.paintLimits();
+  }
+
+  /** When the run is over and the reader has opened nothing, open what matters most. */
+  suggest() {
+    if (this.choice.card === undefined && !this.running) this.choice.card = this.state.headline.card;
+  }
+
+  paintStatus() {
+    const { progress } = this.store;
+    let text = this.state.status_line;
+    if (this.running && progress.epoch != null) {
+      const where = progress.batch == null ? null : `batch ${count(progress.batch)}${progress.batches ? ` of ${count(progress.batches)}` : ''}`;
+      const part = progress.split && progress.split !== 'train' ? `evaluating (${progress.split})` : null;
+      const rate = progress.rate ? `${count(progress.rate)} samples/s` : null;
+      text = [`Running`, `epoch ${progress.epoch}`, part || where, rate].filter(Boolean).join(' · ');
+    }
+    this.status.textContent = this.message || text;
+    this.status.dataset.status = this.state.status;
+  }
+
+  say(text) {
+    this.message = text;
+    this.spoken.textContent = text;
+    this.paintStatus();
+  }
+
+  paintHeadline() {
+    const { text, tone, card } = this.state.headline;
+    const why = card ? el('a', { href: `#card-${card}`, class: 'why', 'data-key': 'headline-why', onclick: (e) => (e.preventDefault(), this.open(card, true)) }, 'Why?') : null;
+    const key = JSON.stringify([text, tone, card]);
+    if (key !== this.headlineKey) {
+      this.headlineKey = key;
+      this.headline.dataset.tone = tone;
+      renew(this.headline, el('span', { class: 'tone', 'aria-hidden': 'true' }, TONES[tone]), el('p', {}, text, ' ', why));
+    }
+    this.advice.textContent = this.state.advice?.line || '';
+    this.advice.hidden = !this.advice.textContent && !this.running;
+    const broken = this.state.non_finite.join(' ');
+    if (broken) this.advice.append(el('span', { class: 'broken-note' }, ` ✕ ${broken}`));
+    if (broken) this.advice.hidden = false;
+    this.hold(this.headline);
+    this.hold(this.advice);
+  }
+
+  /** While the run goes on, room once taken stays taken: nothing below may jump back and forth. */
+  hold(node) {
+    node.style.minHeight = '';
+    if (!this.running) return;
+    const tall = Math.max(Number(node.dataset.tall || 0), node.offsetHeight);
+    node.dataset.tall = String(tall);
+    node.style.minHeight = `${tall}px`;
+  }
+
+  paintMarks() {
+    const { marks, rate_changes: rates, references } = this.state;
+    const items = marks.map((m) => el('li', {}, el('span', { class: `mark-${m.shape}`, 'aria-hidden': 'true' }, GLYPHS[m.shape]), ` ${m.text}`));
+    if (rates.length) {
+      const said = rates.length === 1 ? rates[0].text : `${rates.length} changes of the learning rate`;
+      items.push(el('li', {}, el('span', { class: 'mark-rate', 'aria-hidden': 'true' }, '┊'), ` ${said}`));
+    }
+    for (const r of references) items.push(el('li', { title: r.title }, el('span', { class: 'mark-reference', 'aria-hidden': 'true' }, '┄'), ` ${r.label}`));
+    this.marks.replaceChildren(...items);
+  }
+
+  paintChips() {
+    const { bands, cards, advice } = this.state;
+    const chip = (id, text, classes, title) =>
+      el('li', {}, el('a', { href: `#card-${id}`, class: `chip ${classes}`, title, 'data-key': `chip-${id}`, 'aria-expanded': String(this.choice.card === id), onclick: (e) => (e.preventDefault(), this.open(id, true)) }, text));
+    const items = bands.map((b) => chip(b.id, [el('b', {}, b.short), el('span', {}, `${b.split_word} ${b.start}–${b.end}`)], `tone-${b.tone} kind-${b.kind}${b.retracted ? ' retracted' : ''}`, b.title));
+    const run = cards.find((c) => c.id === 'run');
+    if (run) items.push(chip('run', [el('b', {}, 'whole run'), el('span', {}, run.brief)], run.found ? 'tone-worse' : 'tone-none', run.title));
+    if (advice?.epoch != null) items.push(chip('keep', [el('b', {}, 'which epoch to keep'), el('span', {}, String(advice.epoch))], 'tone-none'));
+    if (!bands.length) items.unshift(el('li', { class: 'quiet-note' }, this.state.quiet));
+    renew(this.chips, items);
+  }
+
+  paintSlot() {
+    const { card: id, page } = this.choice;
+    const key = JSON.stringify([id, page, this.choice.tab, this.choice.overlay, this.contentOf(id), this.state.pages[page]?.title]);
+    if (key === this.slotKey) return;
+    this.slotKey = key;
+    renew(this.slot, this.slotView(id, page));
+  }
+
+  contentOf(id) {
+    return id === 'keep' ? this.state.advice : this.state.cards.find((c) => c.id === id);
+  }
+
+  slotView(id, page) {
+    const content = id && this.contentOf(id);
+    if (!content) return [];
+    if (page && this.state.pages[page]) {
+      return pageView(page, this.state.pages[page], { back: () => this.openPage(null), has: (p) => p in this.state.pages, open: (p) => this.openPage(p) });
+    }
+    if (id === 'keep') return adviceView(content, { close: () => this.open(null) });
+    return cardView(content, this.state, this.choice, {
+      close: () => this.open(null),
+      page: (p) => this.openPage(p),
+      overlay: (cause) => this.setOverlay(cause ? cause.id : null),
+      tab: (tab, focus) => this.openTab(tab, focus),
+      samples: (cause) => {
+        this.choice.tables.samples = { filters: { Cause: cause }, page: 0 };
+        this.openTab('samples', true);
+      },
+    });
+  }
+
+  paintLimits() {
+    const { limits } = this.state;
+    const box = limits.length ? el('details', { 'data-key': 'limits', class: 'limits' }, el('summary', {}, `What could not be recorded or decided (${limits.length})`), el('ul', {}, limits.map((line) => el('li', {}, line)))) : null;
+    renew(this.limits, box);
+  }
+
+  // ---------------------------------------------------------------- what the reader does
+
+  /** Open a card by id, or close with null. */
+  open(id, focus = false) {
+    const from = this.choice.card;
+    if (id !== from) Object.assign(this.choice, { tab: 'why', page: null, overlay: undefined, tables: {} });
+    this.choice.card = id;
+    this.applyOverlay();
+    this.charts.setOpen(id);
+    this.paintChips();
+    this.paintSlot();
+    if (!id) this.panel.querySelector(`[data-key="chip-${CSS.escape(from || '')}"]`)?.focus({ preventScroll: true });
+    else if (focus) this.focusSlot();
+  }
+
+  focusSlot() {
+    const card = this.slot.firstElementChild;
+    if (!card) return;
+    card.focus({ preventScroll: true });
+    card.scrollIntoView({ block: 'nearest', behavior: matchMedia(CALM).matches ? 'auto' : 'smooth' });
+  }
+
+  openPage(page) {
+    const from = this.choice.page;
+    this.choice.page = page;
+    this.paintSlot();
+    if (page) this.focusSlot();
+    else this.slot.querySelector(`[data-key="link-${CSS.escape(from || '')}"]`)?.focus();
+  }
+
+  openTab(tab, focus) {
+    this.choice.tab = tab;
+    this.paintSlot();
+    if (focus) this.panel.querySelector(`[data-key="tab-${tab}"]`)?.focus({ preventScroll: true });
+  }
+
+  /** Choose the cause whose counterfactual is drawn; undefined leaves it to the card. */
+  setOverlay(id) {
+    this.choice.overlay = id;
+    this.applyOverlay();
+    this.paintSlot();
+  }
+
+  applyOverlay() {
+    const card = this.state.cards.find((c) => c.id === this.choice.card);
+    const wanted = this.choice.overlay;
+    if (wanted === undefined && card) {
+      const first = card.causes.find((c) => c.verdict === 'supported' && c.overlay);
+      if (first) this.choice.overlay = first.id;
+    }
+    const cause = card?.causes.find((c) => c.id === this.choice.overlay);
+    const next = cause?.overlay || null;
+    if (JSON.stringify(next) === JSON.stringify(this.charts.overlay)) return;
+    const { x, y, label } = next || {};
+    this.charts.setOverlay(next && { x, y, label });
+    this.showEpoch(this.epoch);
+  }
+
+  setLog(log) {
+    this.log.setAttribute('aria-pressed', String(log));
+    this.charts.setLog(log);
+  }
+
+  showZoom() {
+    this.reset.disabled = !this.choice.zoom;
+    this.log.setAttribute('aria-pressed', String(this.choice.log));
+  }
+
+  showEpoch(epoch) {
+    this.epoch = epoch;
+    for (const pane of ['loss', 'accuracy']) {
+      if (this.charts.lists[pane]) fillLegend(this.charts.heads[pane], pane, this.charts.lists[pane], epoch);
+    }
+  }
+
+  destroy() {
+    this.alive = false;
+    this.store.listeners.delete(this.listener);
+    this.stopWatching();
+    this.charts.destroy();
+  }
+}

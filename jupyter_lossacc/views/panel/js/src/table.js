@@ -1,0 +1,109 @@
+/** Tables that sort, filter and page in the browser, over the rows they were given. */
+
+import { el } from './dom.js';
+import { count, decode, number, percent, points, signed } from './numbers.js';
+
+const PAGE = 15;
+
+const WRITE = {
+  number,
+  count,
+  percent,
+  signed,
+  points,
+  id: (v) => String(v),
+  text: (v) => String(v ?? '–'),
+};
+
+/** Order of two cells: numbers by size, what is not finite last, text by the reader's alphabet. */
+export function compare(a, b) {
+  const [x, y] = [decode(a), decode(b)];
+  if (typeof x === 'number' && typeof y === 'number') {
+    const [fx, fy] = [Number.isFinite(x), Number.isFinite(y)];
+    if (fx && fy) return x - y;
+    return fx === fy ? 0 : fx ? -1 : 1;
+  }
+  return String(x).localeCompare(String(y), undefined, { numeric: true });
+}
+
+/** Row numbers in the order asked for; rows without a finite value stay last in both directions. */
+export function order(values, rows, descending) {
+  const odd = (v) => typeof decode(v) === 'number' && !Number.isFinite(decode(v));
+  return [...rows].sort((i, j) => {
+    if (odd(values[i]) || odd(values[j])) return compare(values[i], values[j]) || i - j;
+    return (descending ? -1 : 1) * compare(values[i], values[j]) || i - j;
+  });
+}
+
+/**
+ * @param {{key: string, caption: string, rows: number, view: any,
+ *   columns: {name: string, values: any[], kind: keyof WRITE, label?: (v: any) => string, title?: string}[],
+ *   filters?: {name: string, choices: [string, string][], keep: (row: number, choice: string) => boolean}[]}} table
+ *   `view` holds the reader's choices and survives live updates
+ */
+export function dataTable({ key, caption, rows, columns, filters = [], view }) {
+  const body = el('tbody');
+  const heads = columns.map((column, i) => headCell(column, i));
+  const foot = el('div', { class: 'pager' });
+  const table = el('table', { class: 'table' }, el('caption', {}, caption), el('thead', {}, el('tr', {}, heads)), body);
+  view.filters ??= {};
+  view.page ??= 0;
+
+  function headCell(column, i) {
+    const button = el('button', { type: 'button', class: 'sort', 'data-key': `${key}-sort-${i}`, title: column.title, onclick: () => sortBy(i) }, column.name);
+    return el('th', { scope: 'col', class: column.kind === 'text' ? 'left' : '' }, button);
+  }
+
+  function sortBy(i) {
+    view.down = view.sort === i ? !view.down : columns[i].kind !== 'text';
+    view.sort = i;
+    view.page = 0;
+    draw();
+  }
+
+  function draw() {
+    let chosen = Array.from({ length: rows }, (_, i) => i);
+    for (const filter of filters) {
+      const choice = view.filters[filter.name];
+      if (choice) chosen = chosen.filter((row) => filter.keep(row, choice));
+    }
+    if (view.sort != null && columns[view.sort]) chosen = order(columns[view.sort].values, chosen, view.down);
+    heads.forEach((head, i) => head.setAttribute('aria-sort', view.sort === i ? (view.down ? 'descending' : 'ascending') : 'none'));
+    const pages = Math.max(1, Math.ceil(chosen.length / PAGE));
+    view.page = Math.min(view.page, pages - 1);
+    const shown = chosen.slice(view.page * PAGE, (view.page + 1) * PAGE);
+    body.replaceChildren(...shown.map((row) => el('tr', {}, columns.map((column, i) => cell(column, row, i)))));
+    if (!shown.length) body.append(el('tr', {}, el('td', { colspan: columns.length, class: 'left' }, 'No rows.')));
+    foot.hidden = pages === 1;
+    const step = (to, name) => el('button', { type: 'button', class: 'btn', 'data-key': `${key}-${name}`, disabled: to < 0 || to >= pages, onclick: () => turn(to, name) }, name);
+    foot.replaceChildren(step(view.page - 1, 'Previous'), el('span', {}, `${view.page + 1} of ${pages}, ${count(chosen.length)} rows`), step(view.page + 1, 'Next'));
+  }
+
+  function turn(page, name) {
+    view.page = page;
+    draw();
+    const same = foot.querySelector(`[data-key="${key}-${name}"]:not([disabled])`) || foot.querySelector('button:not([disabled])');
+    same?.focus({ preventScroll: true });
+  }
+
+  function cell(column, row, i) {
+    const value = column.values[row];
+    const text = column.label ? column.label(value, row) : WRITE[column.kind](value);
+    const tag = i === 0 ? 'th' : 'td';
+    // Names may be long, in any script and direction.
+    return el(tag, { scope: i === 0 && 'row', class: column.kind === 'text' ? 'left' : '', dir: column.kind === 'text' && 'auto', title: column.kind === 'text' && text }, text);
+  }
+
+  const controls = filters.map((filter) =>
+    el('label', {}, `${filter.name} `, el('select', { 'data-key': `${key}-filter-${filter.name}`, onchange: (e) => choose(filter.name, e.target.value) }, [['', 'all'], ...filter.choices].map(([value, label]) => el('option', { value, selected: (view.filters[filter.name] || '') === value }, label)))),
+  );
+  function choose(name, value) {
+    view.filters[name] = value;
+    view.page = 0;
+    draw();
+  }
+
+  draw();
+  const scroller = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption, 'data-key': `${key}-scroll` }, table);
+  return el('div', { class: 'data' }, controls.length ? el('div', { class: 'filters' }, controls) : null, scroller, foot);
+}

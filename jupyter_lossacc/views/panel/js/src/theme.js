@@ -1,0 +1,38 @@
+/** Light or dark, as the page around the panel is, and the moment it changes. */
+
+function isDark(query) {
+  const { body } = document;
+  const lab = body.getAttribute('data-jp-theme-light');
+  if (lab != null) return lab === 'false';
+  const code = body.getAttribute('data-vscode-theme-kind');
+  if (code != null) return /dark|high-contrast$/.test(code);
+  const root = document.documentElement;
+  const named = root.dataset.theme || root.getAttribute('theme') || '';
+  if (named) return /dark/.test(named);
+  return query.matches;
+}
+
+/**
+ * Keep `panel.dataset.dark` right and call `changed` after every switch.
+ * @returns {() => void} stop watching
+ */
+export function watchTheme(panel, changed) {
+  const query = matchMedia('(prefers-color-scheme: dark)');
+  const apply = () => {
+    panel.dataset.dark = String(isDark(query));
+  };
+  const switched = () =>
+    requestAnimationFrame(() => {
+      apply();
+      changed();
+    });
+  const observer = new MutationObserver(switched);
+  const attributes = ['class', 'data-jp-theme-light', 'data-jp-theme-name', 'data-vscode-theme-kind', 'data-theme', 'theme'];
+  for (const node of [document.body, document.documentElement]) observer.observe(node, { attributes: true, attributeFilter: attributes });
+  query.addEventListener('change', switched);
+  apply();
+  return () => {
+    observer.disconnect();
+    query.removeEventListener('change', switched);
+  };
+}

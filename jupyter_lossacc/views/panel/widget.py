@@ -1,0 +1,225 @@
+"""The live panel: one anywidget that draws what it is sent and sends back nothing but `stop`.
+
+Updates travel as custom messages. No synced trait ever changes during a run: traits are not
+thread-safe, and a widget message that reaches the kernel during a cell makes ipykernel 7 run
+``post_execute``, which closes the user's half-drawn figures.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from numpy.typing import NDArray
+
+from jupyter_lossacc.views.panel.assets import module_source
+from jupyter_lossacc.views.panel.coding import coded_list
+from jupyter_lossacc.views.panel.delta import delta
+from jupyter_lossacc.views.panel.frozen import plain_text
+
+__all__ = ["Panel"]
+
+INTERVAL = 0.25  # seconds between live messages; at every step they would triple a short step's time
+RATE_WINDOW = 5.0  # seconds over which throughput is averaged
+UNKNOWN_LENGTH = 100  # steps assumed for a first epoch whose length nobody knows
+
+
+class _LiveAxis:
+    """Positions of steps on the epoch axis while the length of the running epoch is not known."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, float] = {}
+        self._newest: dict[int, float] = {}
+        self.announced: int | None = None
+        self.guessed = False
+
+    def place(self, epochs: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+        x = np.empty(len(epochs))
+        for i, (epoch, step) in enumerate(zip(epochs.astype(int).tolist(), steps.tolist(), strict=True)):
+            first = self._first.setdefault(epoch, step)
+            self._newest[epoch] = max(step, self._newest.get(epoch, step))
+            done = step - first + 1
+            x[i] = epoch - 1 + min(1.0, done / self._length(epoch, done))
+        return x
+
+    def _length(self, epoch: int, done: float) -> float:
+        if epoch - 1 in self._first:
+            return self._newest[epoch - 1] - self._first[epoch - 1] + 1
+        if self.announced:
+            return float(self.announced)
+        self.guessed = True
+        return max(float(UNKNOWN_LENGTH), 2 * done)
+
+
+class Panel(anywidget.AnyWidget):
+    """The panel of one run.
+
+    Parameters
+    ----------
+    state : dict
+        First state, from `panel_state`.
+    on_stop : callable, optional
+        Called once when Stop is pressed, on whatever thread the message came in.
+
+    Attributes
+    ----------
+    stop_asked : threading.Event
+        Set when Stop is pressed; the only thing that a click changes in the kernel.
+    """
+
+    _esm = module_source()
+    run = traitlets.Unicode().tag(sync=True)
+    # Never assigned, so never pushed: `get_state` fills it when a page opens or reloads.
+    snapshot = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, state: Mapping[str, Any], *, on_stop: Callable[[], None] | None = None) -> None:
+        self.stop_asked = threading.Event()
+        self._on_stop = on_stop
+        self._lock = threading.RLock()
+        self._state: dict[str, Any] = dict(state)
+        self._axis = _LiveAxis()
+        self._pending: list[NDArray[np.float64]] = []
+        self._since_state: list[NDArray[np.float64]] = []
+        self._progress: dict[str, Any] = {}
+        self._progress_is_new = False
+        self._seen: deque[tuple[float, float]] = deque()
+        self._sent = 0.0
+        super().__init__(run=str(state["run"]["id"]))
+        self.on_msg(self._on_message)
+        # ipykernel 7.4 sends a click back to the main shell, which the cell keeps busy. The hook is
+        # private there, so without it the click still arrives by the browser's own interrupt.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = self._route  # noqa: SLF001
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state as last pushed."""
+        return self._state
+
+    # ------------------------------------------------------------------ kernel → browser
+
+    def push_steps(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add optimiser steps to the thin curve (columns of `STEP_COLUMNS`: epoch, step, loss, n_samples)."""
+        epochs, loss = np.asarray(columns["epoch"], float), np.asarray(columns["loss"], float)
+        if not len(loss):
+            return
+        with self._lock:
+            x = self._axis.place(epochs, np.asarray(columns["step"], float))
+            self._pending.append(np.stack([x, loss]))
+            self._count(float(np.nansum(columns.get("n_samples", np.zeros(1)))))
+            self._progress.update(epoch=int(epochs[-1]), step=int(columns["step"][-1]))
+            self._progress_is_new = True
+            self._flush_if_due()
+
+    def push_progress(
+        self, split: str, epoch: int, step: int, batch: int, n_batches: int | None = None
+    ) -> None:
+        """Say which batch of which pass is running."""
+        with self._lock:
+            if split == "train" and n_batches:
+                self._axis.announced = n_batches
+            self._progress.update(split=split, epoch=epoch, step=step, batch=batch, batches=n_batches)
+            self._progress_is_new = True
+            self._flush_if_due()
+
+    def push_state(self, state: Mapping[str, Any]) -> None:
+        """Show a new state; only what changed travels."""
+        with self._lock:
+            change = delta(self._state, state)
+            ended = state["status"] != "running"
+            if ended or self._axis.guessed:
+                change["set"]["steps"] = state["steps"]
+                self._pending, self._axis.guessed = [], False
+            self._state, self._since_state = dict(state), []
+            self.flush()
+            if change["set"] or change["grow"]:
+                self.send({"t": "delta", **change})
+
+    def flush(self) -> None:
+        """Send what waits, whatever the time since the last message."""
+        with self._lock:
+            if not self._pending and not self._progress_is_new:
+                return
+            new = np.concatenate(self._pending, axis=1) if self._pending else np.empty((2, 0))
+            self._since_state.append(new)
+            self._pending, self._progress_is_new, self._sent = [], False, time.monotonic()
+            buffers = [memoryview(row.astype("<f4")).cast("B") for row in new]
+            self.send({"t": "live", "progress": self._shown_progress()}, buffers)
+
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._sent >= INTERVAL:
+            self.flush()
+
+    def _count(self, samples: float) -> None:
+        now = time.monotonic()
+        self._seen.append((now, samples))
+        while len(self._seen) > 1 and now - self._seen[0][0] > RATE_WINDOW:
+            self._seen.popleft()
+
+    def _shown_progress(self) -> dict[str, Any]:
+        spent = self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
+        if spent < 0.5:
+            return dict(self._progress)
+        # The first entry's samples were seen before the window began.
+        rate = (sum(n for _, n in self._seen) - self._seen[0][1]) / spent
+        return {**self._progress, "rate": float(f"{rate:.3g}")}
+
+    # ------------------------------------------------------------------ page opened, reloaded, printed
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the widget's state, with a snapshot of everything shown so far."""
+        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+        asked = key is None or key == "snapshot" or (not isinstance(key, str) and "snapshot" in key)
+        if asked and hasattr(self, "_lock"):
+            with self._lock:
+                state["snapshot"] = {
+                    **self._state,
+                    "steps": self._steps_so_far(),
+                    "progress": self._shown_progress(),
+                }
+        return state
+
+    def _steps_so_far(self) -> dict[str, Sequence[Any]]:
+        steps = self._state["steps"]
+        end = steps["x"][-1] if steps["x"] else -1.0
+        more = np.concatenate([np.empty((2, 0)), *self._since_state, *self._pending], axis=1)
+        more = more[:, more[0] > end]
+        return {
+            "x": [*steps["x"], *coded_list(more[0], 7)],
+            "loss": [*steps["loss"], *coded_list(more[1], 4)],
+        }
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add a text that is worth reading where no widget can be shown."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/plain": plain_text(self._state)}, metadata
+
+    def __repr__(self) -> str:
+        """Not ipywidgets' own, which prints every trait."""
+        return f"<Panel of run {self.run!r}: {self._state['status']}>"
+
+    # ------------------------------------------------------------------ browser → kernel
+
+    def _on_message(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        # May run on a subshell thread beside the user's cell: flip the event, answer, nothing else.
+        # A click queued for an earlier run arrives late and must not stop this one.
+        if content.get("t") == "stop" and content.get("run") == self.run:
+            first = not self.stop_asked.is_set()
+            self.stop_asked.set()
+            self.send({"t": "ack"})
+            if first and self._on_stop is not None:
+                self._on_stop()
+
+    def _route(self, data: Any, default: Any = None) -> Any:
+        # Called in the shell-channel thread for every message, also where no subshell exists.
+        content = (data or {}).get("content")
+        if isinstance(content, Mapping):
+            self._on_message(self, content, None)
+        return default

@@ -1,0 +1,184 @@
+"""The diagnosis in words: a few lines for a terminal, and a report in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Finding, Recording
+from jupyter_lossacc.views.verdict import advice_line, headline, status_line, with_diagnosis
+from jupyter_lossacc.views.words import (
+    VERDICTS,
+    cause_title,
+    episode_title,
+    interval,
+    measured,
+    number,
+    percent,
+    quantity,
+    reach,
+    short_verdict,
+    signed,
+)
+
+__all__ = ["report", "summary"]
+
+Diagnoses = Sequence[Diagnosis]
+MAX_NAMED = 10
+
+
+def summary(
+    recording: Recording,
+    episodes: Sequence[Episode],
+    diagnoses: Diagnoses,
+    advice: CheckpointAdvice | None,
+) -> str:
+    """Say in a few plain lines what was found and what to keep.
+
+    Returns
+    -------
+    str
+        Lines of text without markup: name and state, headline, episodes, causes, advice, limits.
+    """
+    lines = [f"lossacc {recording.info.name}: {status_line(recording, recording.status)}"]
+    lines.append(headline(recording, episodes, diagnoses).text)
+    for episode, diagnosis in with_diagnosis(episodes, diagnoses):
+        if episode.retracted:
+            continue
+        lines.append(
+            f"- {episode_title(episode)} (loss {measured(episode.loss_change)}, accuracy {measured(episode.accuracy_change)})"
+        )
+        for finding in diagnosis.supported if diagnosis is not None else ():
+            lines.append(f"    {cause_title(finding.cause)}: {finding.statement}")
+    for diagnosis in diagnoses:
+        if diagnosis.episode is None:
+            lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported]
+    said = advice_line(recording, advice)
+    if said:
+        lines.append(said)
+    limits = _limits(recording, diagnoses)
+    if limits:
+        more = f" (and {len(limits) - 1} more, see run.limits)" if len(limits) > 1 else ""
+        lines.append(f"Note: {limits[0]}{more}")
+    return "\n".join(lines)
+
+
+def report(
+    recording: Recording,
+    episodes: Sequence[Episode],
+    diagnoses: Diagnoses,
+    advice: CheckpointAdvice | None,
+) -> str:
+    """Write the whole diagnosis as Markdown.
+
+    Returns
+    -------
+    str
+        Verdict, every episode with its causes and their evidence, the epoch to keep, and limits.
+    """
+    parts = [
+        f"# {_md(recording.info.name)}: loss and accuracy",
+        status_line(recording, recording.status) + ".",
+    ]
+    parts.append(f"**{headline(recording, episodes, diagnoses).text}**")
+    for episode, diagnosis in with_diagnosis(episodes, diagnoses):
+        parts += _episode(recording, episode, diagnosis)
+    for diagnosis in diagnoses:
+        if diagnosis.episode is None and diagnosis.findings:
+            parts += ["## The whole run", *_findings(diagnosis.findings)]
+    if advice is not None and (advice.epoch is not None or advice.reason):
+        parts += _checkpoint(advice)
+    limits = _limits(recording, diagnoses)
+    if limits:
+        parts += ["## What could not be recorded or decided", _bullets(limits)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _episode(recording: Recording, episode: Episode, diagnosis: Diagnosis | None) -> Iterator[str]:
+    yield f"## {_md(episode_title(episode))}"
+    yield f"*{short_verdict(episode, diagnosis)}*"
+    if episode.retracted:
+        yield "Shown earlier in the run; with the epochs since then it is no longer supported."
+        return
+    series = recording.series(episode.split)
+    rows = []
+    for name, change in (("Loss", episode.loss_change), ("Accuracy", episode.accuracy_change)):
+        span = interval(change)
+        rows.append(f"{name}: {measured(change)}" + (f" (95 %: {span})" if span else ""))
+    rows.append(f"New data: {reach(episode, series[-1].n_samples if series else 0)}")
+    yield _bullets(rows)
+    if diagnosis is not None:
+        yield diagnosis.headline
+        yield from _findings(diagnosis.findings)
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings:
+        if finding.verdict == "supported":
+            yield from _supported(finding)
+    others = [f for f in findings if f.verdict != "supported"]
+    if others:
+        yield "Also examined:"
+        yield _bullets(f"{cause_title(f.cause)}: {VERDICTS[f.verdict]}. {f.statement}" for f in others)
+
+
+def _supported(finding: Finding) -> Iterator[str]:
+    yield f"### {cause_title(finding.cause)}"
+    share = ""
+    if finding.share is not None:
+        share = f" It accounts for {percent(finding.share.value)} of the loss change."
+    yield finding.statement + share
+    if finding.evidence:
+        yield _evidence(finding)
+    if finding.counterfactual is not None:
+        c = finding.counterfactual
+        yield f"Without it: {c.name} {quantity(c.value, c.unit)} instead of {quantity(c.actual, c.unit)}."
+    if finding.action:
+        yield f"**What to try.** {finding.action}"
+    if finding.experiment is not None:
+        yield f"**How to verify.** {finding.experiment.prediction} {finding.experiment.result}".rstrip()
+        if finding.experiment.code:
+            yield f"```python\n{finding.experiment.code.rstrip()}\n```"
+    if len(finding.sample_ids):
+        named = ", ".join(str(int(i)) for i in finding.sample_ids[:MAX_NAMED])
+        yield f"Samples to look at: {named}."
+
+
+def _evidence(finding: Finding) -> str:
+    rows = ["| evidence | here | decides at | speaks |", "|---|---:|---|---|"]
+    for e in finding.evidence:
+        speaks = "for" if e.supports else "against"
+        rows.append(f"| {_md(e.name)} | {quantity(e.value, e.unit)} | {_md(e.threshold)} | {speaks} |")
+    return "\n".join(rows)
+
+
+def _checkpoint(advice: CheckpointAdvice) -> Iterator[str]:
+    yield "## Which epoch to keep"
+    yield " ".join(part for part in (advice.reason, advice.stop_reason) if part)
+    if advice.alternatives:
+        rows = [
+            "| epoch | is | accuracy | loss | calibrated loss | kept minus this: accuracy | calibrated loss |"
+        ]
+        rows.append("|---:|---|---:|---:|---:|---:|---:|")
+        rows += [
+            f"| {a.epoch} | {_md(a.name)} | {percent(a.accuracy)} | {number(a.nll)} | {number(a.calibrated_nll)} "
+            f"| {measured(a.accuracy_difference)} | {signed(a.calibrated_nll_difference.value)} |"
+            for a in advice.alternatives
+        ]
+        yield "\n".join(rows)
+    yield advice.optimism
+
+
+def _limits(recording: Recording, diagnoses: Diagnoses) -> tuple[str, ...]:
+    undecided = (line for diagnosis in diagnoses for line in diagnosis.limits)
+    return tuple(dict.fromkeys((*recording.limits, *undecided)))
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _md(text: str) -> str:
+    """Keep a name from being read as markup or as a table's border."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, "\\" + mark)
+    return text.replace("\n", " ")

@@ -1,0 +1,127 @@
+"""The one sentence to read if only one is read, and the advice beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
+from jupyter_lossacc.views.words import (
+    KINDS,
+    STATUSES,
+    capitalized,
+    episode_title,
+    number,
+    percent,
+    split_word,
+)
+
+__all__ = ["Headline", "advice_line", "headline", "leading", "status_line", "with_diagnosis"]
+
+_ORDER = {"val": 0, "test": 1}
+_STOP = {"now": "Stop now.", "keep going": "Keep going.", "undecided": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What to say first. ``tone`` is ``"problem"``, ``"watch"``, ``"good"`` or ``"quiet"``."""
+
+    text: str
+    tone: str
+    episode: Episode | None = None
+
+
+def with_diagnosis(
+    episodes: Sequence[Episode], diagnoses: Sequence[Diagnosis]
+) -> list[tuple[Episode, Diagnosis | None]]:
+    """Pair every episode with its diagnosis (None for a retracted one)."""
+    return [(e, next((d for d in diagnoses if d.episode == e), None)) for e in episodes]
+
+
+def leading(episodes: Sequence[Episode]) -> Episode | None:
+    """Return the episode that matters most now: harmful, on held-out data, latest."""
+    shown = [e for e in episodes if not e.retracted]
+    return min(shown, key=lambda e: (not e.harmful, _ORDER.get(e.split, 2), -e.end_epoch), default=None)
+
+
+def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Sequence[Diagnosis]) -> Headline:
+    """Say the most important thing now."""
+    broken = _broken(recording)
+    if broken:
+        return Headline(broken, "problem")
+    episode = leading(episodes)
+    whole = next((d for d in diagnoses if d.episode is None), None)
+    of_run = whole.headline if whole is not None and whole.supported else ""
+    if episode is None or not episode.harmful:
+        if of_run:
+            return Headline(of_run, "problem")
+        if episode is None:
+            return _nothing_to_report(recording)
+    diagnosis = next((d for d in diagnoses if d.episode == episode), None)
+    text = diagnosis.headline if diagnosis is not None else ""
+    tone = "good" if not episode.harmful else "problem" if KINDS[episode.kind].tone == "worse" else "watch"
+    return Headline(text or f"{episode_title(episode)}. No cause is decided yet.", tone, episode)
+
+
+def _broken(recording: Recording) -> str:
+    for split in recording.splits():
+        series = recording.series(split)
+        if series and not isfinite(series[-1].reported_loss):
+            first = next(s.epoch for s in series if not isfinite(s.reported_loss))
+            value = number(series[-1].reported_loss)
+            return f"{capitalized(split_word(split))} loss is {value} since epoch {first}: training has broken down there."
+    return ""
+
+
+def _nothing_to_report(recording: Recording) -> Headline:
+    evaluated = [s for s in recording.splits() if s != "train" and recording.series(s)]
+    if not evaluated:
+        if not recording.series("train"):
+            waiting = (
+                "Waiting for the first epoch to end."
+                if recording.status == "running"
+                else "No epoch was completed."
+            )
+            return Headline(waiting, "quiet")
+        return Headline("Training is recorded; no validation pass has been seen yet.", "quiet")
+    split = "val" if "val" in evaluated else evaluated[0]
+    last = recording.series(split)[-1]
+    numbers = f"{capitalized(split_word(split))} loss {number(last.reported_loss)}, accuracy {percent(last.accuracy)}"
+    if len(recording.series(split)) < 4:
+        return Headline(f"{numbers} at epoch {last.epoch}. Too early to judge a trend.", "quiet")
+    return Headline(
+        f"Nothing unusual: loss and accuracy do not contradict each other. {numbers} at epoch {last.epoch}.",
+        "good",
+    )
+
+
+def advice_line(recording: Recording, advice: CheckpointAdvice | None) -> str:
+    """Say whether to go on, and which epoch to keep."""
+    if advice is None:
+        return ""
+    if recording.status == "running":
+        so_far = f"Best epoch so far: {advice.epoch}." if advice.epoch is not None else ""
+        return " ".join(part for part in (_STOP[advice.stop], advice.stop_reason, so_far) if part)
+    return advice.reason
+
+
+def status_line(recording: Recording, status: str) -> str:
+    """Say the state, how many epochs and steps, and the time taken."""
+    epochs = max((s.epoch for s in recording.summaries if s.complete), default=0)
+    steps = len(recording.steps.get("step", ()))
+    parts = [STATUSES.get(status, status), f"{epochs} epoch{'' if epochs == 1 else 's'}"]
+    if steps:
+        parts.append(f"{steps:,} steps")
+    seconds = max((s.seconds for s in recording.summaries), default=0.0)
+    if seconds >= 1 and status != "running":
+        parts.append(_duration(seconds))
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

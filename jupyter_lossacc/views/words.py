@@ -1,0 +1,232 @@
+"""Numbers and names in words: the same in text, figures and panel.
+
+Accuracy and shares become percent here and nowhere below; differences carry a sign; nothing has
+more than three significant digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, isfinite, isinf, isnan, log10
+
+from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
+from jupyter_lossacc.stats.estimate import Estimate
+
+__all__ = [
+    "KINDS",
+    "STATUSES",
+    "VERDICTS",
+    "Kind",
+    "capitalized",
+    "cause_title",
+    "class_name",
+    "episode_title",
+    "epochs_of",
+    "interval",
+    "measured",
+    "number",
+    "percent",
+    "quantity",
+    "reach",
+    "short_verdict",
+    "signed",
+    "split_word",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How an episode kind is said and drawn.
+
+    ``tone`` is ``"joint"`` (loss and accuracy contradict each other), ``"worse"`` or ``"benign"``.
+    """
+
+    short: str
+    movement: str
+    tone: str
+
+
+KINDS: dict[str, Kind] = {
+    "both_rise": Kind("both rise", "loss and accuracy rise together", "joint"),
+    "both_fall": Kind("both fall", "loss and accuracy fall together", "joint"),
+    "loss_rises_accuracy_flat": Kind("loss rises alone", "loss rises, accuracy stays", "worse"),
+    "loss_falls_accuracy_flat": Kind("loss falls alone", "loss falls, accuracy stays", "benign"),
+    "accuracy_stuck_loss_high": Kind("stuck", "accuracy stuck, loss stays high", "worse"),
+    "loss_rises_accuracy_falls": Kind("both get worse", "loss rises, accuracy falls", "worse"),
+}
+
+STATUSES = {
+    "running": "Running",
+    "finished": "Finished",
+    "interrupted": "Interrupted",
+    "failed": "Ended by an error",
+    "cut off": "Cut off",
+}
+
+VERDICTS = {
+    "supported": "supported",
+    "rejected": "rejected",
+    "undecided": "undecided",
+    "not_tested": "not tested",
+}
+
+_SPLITS = {
+    "train": "training",
+    "val": "validation",
+    "test": "test",
+    "train_eval": "training data in evaluation",
+}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with at most `digits` significant digits and a real minus sign.
+
+    Examples
+    --------
+    >>> number(0.23468), number(12345.0), number(-0.00001234), number(float("nan"))
+    ('0.235', '12,300', '−1.23e−5', 'NaN')
+    """
+    if isnan(value):
+        return "NaN"
+    if isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    size = floor(log10(abs(value)))
+    if size < -3 or size > 8:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    else:
+        rounded = round(value, digits - 1 - size)
+        text = f"{rounded:,.{max(0, digits - 1 - size)}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference: always with its sign.
+
+    Examples
+    --------
+    >>> signed(0.235), signed(-2)
+    ('+0.235', '−2')
+    """
+    return ("+" if value > 0 else "") + number(value, digits)
+
+
+def percent(value: float, digits: int = 3) -> str:
+    """Write a share of 1 as percent.
+
+    Examples
+    --------
+    >>> percent(0.6183)
+    '61.8 %'
+    """
+    return f"{number(100 * value, digits)} %" if isfinite(value) else number(value)
+
+
+def quantity(value: float, unit: str) -> str:
+    """Write a number with its unit: nats, share, epochs, samples, or none.
+
+    Examples
+    --------
+    >>> quantity(1.31, "nats"), quantity(0.0525, "share"), quantity(2.1, "1")
+    ('1.31 nats', '5.25 %', '2.1')
+    """
+    if unit == "share":
+        return percent(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        text = f"{int(value):,}".replace("-", "−")
+    else:
+        text = number(value)
+    return text if unit in ("", "1") else f"{text} {unit}"
+
+
+def _scaled(unit: str) -> tuple[float, str]:
+    return (100.0, "points") if unit == "share" else (1.0, "" if unit == "1" else unit)
+
+
+def measured(estimate: Estimate) -> str:
+    """Write a difference with its unit; shares become percentage points.
+
+    Examples
+    --------
+    >>> measured(Estimate(0.025, 0.01, 0.04, "share"))
+    '+2.5 points'
+    """
+    scale, unit = _scaled(estimate.unit)
+    return f"{signed(scale * estimate.value)} {unit}".strip()
+
+
+def interval(estimate: Estimate) -> str:
+    """Write the 95 % interval of a difference, or '' when there is none."""
+    if isnan(estimate.low) or isnan(estimate.high):
+        return ""
+    scale, _ = _scaled(estimate.unit)
+    return f"{signed(scale * estimate.low)} to {signed(scale * estimate.high)}"
+
+
+def split_word(split: str) -> str:
+    """Name a split in a sentence.
+
+    Examples
+    --------
+    >>> split_word("val"), split_word("holdout")
+    ('validation', 'holdout')
+    """
+    return _SPLITS.get(split, split)
+
+
+def capitalized(text: str) -> str:
+    """Raise the first letter only; the rest may be a name."""
+    return text[:1].upper() + text[1:]
+
+
+def epochs_of(episode: Episode) -> str:
+    """Say which epochs an episode covers."""
+    if episode.start_epoch == episode.end_epoch:
+        return f"epoch {episode.start_epoch}"
+    return f"epochs {episode.start_epoch}–{episode.end_epoch}"
+
+
+def episode_title(episode: Episode) -> str:
+    """Say what moves, where and when, in one line."""
+    where = capitalized(split_word(episode.split))
+    return f"{where}: {KINDS[episode.kind].movement}, {epochs_of(episode)}"
+
+
+def cause_title(cause: str) -> str:
+    """Title of a cause's page; its id in words while it has none."""
+    from jupyter_lossacc.causes.pages import page
+
+    try:
+        return page(cause).title
+    except (KeyError, ValueError):
+        return capitalized(cause.replace("_", " "))
+
+
+def short_verdict(episode: Episode, diagnosis: Diagnosis | None) -> str:
+    """Verdict in about four words: what moves, and why."""
+    kind = KINDS[episode.kind].short
+    if episode.retracted:
+        return f"{kind}: no longer supported"
+    supported: tuple[Finding, ...] = diagnosis.supported if diagnosis is not None else ()
+    if supported:
+        return f"{kind}: {cause_title(supported[0].cause).lower()}"
+    return kind if episode.kind == "loss_falls_accuracy_flat" else f"{kind}: cause undecided"
+
+
+def reach(episode: Episode, n_samples: int) -> str:
+    """Say whether the movement is expected on new data too."""
+    if episode.holds_on_new_data == "yes":
+        return "also expected on new data"
+    needed = ""
+    if episode.n_needed is not None and episode.n_needed > n_samples:
+        needed = f"; about {quantity(float(f'{episode.n_needed:.2g}'), 'samples')} would decide it"
+    return f"sure on these {n_samples:,} samples, undecided for new data{needed}"
+
+
+def class_name(recording: Recording, index: int) -> str:
+    """Name of a class, or its number when no names were given."""
+    names = recording.info.class_names
+    return names[index] if 0 <= index < len(names) else str(index)
