@@ -44,9 +44,8 @@ def summary(
     for episode, diagnosis in with_diagnosis(episodes, diagnoses):
         if episode.retracted:
             continue
-        lines.append(
-            f"- {episode_title(episode)} (loss {measured(episode.loss_change)}, accuracy {measured(episode.accuracy_change)})"
-        )
+        moved = f"loss {measured(episode.loss_change)}, accuracy {measured(episode.accuracy_change)}"
+        lines.append(f"- {episode_title(episode)} ({moved})")
         for finding in diagnosis.supported if diagnosis is not None else ():
             lines.append(f"    {cause_title(finding.cause)}: {finding.statement}")
     for diagnosis in diagnoses:

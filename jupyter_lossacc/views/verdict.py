@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 from jupyter_lossacc.views.words import (
     KINDS,
     STATUSES,
@@ -16,6 +15,11 @@ from jupyter_lossacc.views.words import (
     percent,
     split_word,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
 __all__ = ["Headline", "advice_line", "headline", "leading", "status_line", "with_diagnosis"]
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor, isfinite, isinf, isnan, log10
+from typing import TYPE_CHECKING
 
-from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
-from jupyter_lossacc.stats.estimate import Estimate
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = [
     "KINDS",

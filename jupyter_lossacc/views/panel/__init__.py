@@ -1,0 +1,1 @@
+"""The live panel: state, widget, and the copy that stays."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Evidence, Finding, Recording
 from jupyter_lossacc.views.panel import tables
 from jupyter_lossacc.views.panel.coding import coded, coded_list
 from jupyter_lossacc.views.verdict import with_diagnosis
@@ -27,6 +25,11 @@ from jupyter_lossacc.views.words import (
     signed,
     split_word,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Evidence, Finding, Recording
 
 __all__ = ["advice_state", "chart_words", "episode_cards", "run_card"]
 
@@ -48,7 +51,7 @@ def episode_cards(
 
 
 def _band(card_id: str, episode: Episode, diagnosis: Diagnosis | None) -> Card:
-    """What is drawn over the charts; `label` is also what a screen reader says."""
+    """Describe what is drawn over the charts; `label` is what a screen reader says."""
     title = episode_title(episode)
     return {
         "id": card_id,
@@ -85,7 +88,7 @@ def _card(card_id: str, recording: Recording, episode: Episode, diagnosis: Diagn
 
 
 def run_card(diagnoses: Sequence[Diagnosis]) -> Card | None:
-    """What holds for the whole run: order, splits, activations, learning rate."""
+    """Make the card of what holds for the whole run: order, splits, activations, learning rate."""
     diagnosis = next((d for d in diagnoses if d.episode is None), None)
     if diagnosis is None or not (diagnosis.findings or diagnosis.headline):
         return None
@@ -156,7 +159,8 @@ def _cause(finding: Finding) -> Card:
     if finding.counterfactual is not None:
         what = finding.counterfactual
         card["counterfactual"] = {
-            "text": f"{what.name}: {quantity(what.value, what.unit)} instead of {quantity(what.actual, what.unit)}",
+            "text": f"{what.name}: {quantity(what.value, what.unit)} "
+            f"instead of {quantity(what.actual, what.unit)}",
             "value": coded(what.value),
             "actual": coded(what.actual),
         }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite, log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.records import CheckpointAdvice, EpochSummary, Recording
 from jupyter_lossacc.views.panel.coding import coded, coded_list, thinned
 from jupyter_lossacc.views.words import capitalized, number, percent, quantity, split_word
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_lossacc.records import CheckpointAdvice, EpochSummary, Recording
 
 __all__ = [
     "Positions",
@@ -107,7 +110,7 @@ def steps_curve(recording: Recording, positions: Positions) -> dict[str, list[An
 
 
 def references(recording: Recording) -> list[dict[str, Any]]:
-    """What knowing nothing gives: chance loss ln K, and the accuracy of always naming one class."""
+    """Say what knowing nothing gives: chance loss ln K, and the accuracy of always naming one class."""
     found: list[dict[str, Any]] = []
     evaluated = [s for s in recording.summaries if s.split != "train" and s.complete]
     newest = evaluated[-1] if evaluated else None

@@ -6,8 +6,10 @@ changed. `apply_delta` is the reference that the browser's copy is tested agains
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["apply_delta", "delta"]
 
@@ -33,7 +35,7 @@ def delta(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _growth(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """New points per split, or None when anything but the end changed."""
+    """Find the new points per split, or None when anything but the end changed."""
     if [c["id"] for c in before] != [c["id"] for c in after]:
         return None
     grown = {}

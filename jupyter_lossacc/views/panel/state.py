@@ -6,11 +6,9 @@ coded (see `coding`); sentences are made here, the browser only draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.causes.pages import page
-from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 from jupyter_lossacc.views.panel.cards import advice_state, chart_words, episode_cards, run_card
 from jupyter_lossacc.views.panel.curves import (
     Positions,
@@ -23,6 +21,11 @@ from jupyter_lossacc.views.panel.curves import (
 )
 from jupyter_lossacc.views.panel.tables import GROUPS, class_names_of
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
 __all__ = ["FORMAT", "PanelState", "panel_state"]
 
@@ -97,7 +100,7 @@ def panel_state(
 
 
 def _quiet(recording: Recording, found: bool) -> str:
-    """What stands where findings would, when there are none."""
+    """Say what stands where findings would, when there are none."""
     if found:
         return ""
     return "No findings so far." if recording.status == "running" else "No episode was found in this run."

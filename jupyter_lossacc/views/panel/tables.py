@@ -5,19 +5,23 @@ Every table is a dict of columns, so that the browser can sort and filter it wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.diagnosis.summary import class_table
 from jupyter_lossacc.errors import DiagnosisError
-from jupyter_lossacc.records import ClassTable, EpochSummary, Finding, Predictions, Recording
 from jupyter_lossacc.stats.transitions import TRANSITIONS, transition_groups
 from jupyter_lossacc.views.panel.coding import coded, coded_list
 from jupyter_lossacc.views.words import class_name, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.records import ClassTable, EpochSummary, Finding, Predictions, Recording
 
 __all__ = [
     "GROUPS",
@@ -70,7 +74,7 @@ def waterfall(recording: Recording, split: str, start: int, end: int) -> Table |
 
 
 def ends_table(first: EpochSummary, last: EpochSummary) -> Table:
-    """The metrics of both ends side by side; rows without any value are left out."""
+    """Set the metrics of both ends side by side; rows without any value are left out."""
     rows = [
         {"name": label, "unit": unit, "start": coded(a), "end": coded(b)}
         for column, label, unit in _ENDS
@@ -80,7 +84,7 @@ def ends_table(first: EpochSummary, last: EpochSummary) -> Table:
 
 
 def confidence_histograms(first: Predictions, last: Predictions) -> Table:
-    """Counts of samples by confidence, right and wrong apart, at both ends."""
+    """Count samples by confidence, right and wrong apart, at both ends."""
 
     def counts(p: Predictions, right: bool) -> list[int]:
         chosen = p.confidence[(p.correct >= 0.5) == right]
@@ -91,7 +95,8 @@ def confidence_histograms(first: Predictions, last: Predictions) -> Table:
     return {
         "start": {"right": counts(first, True), "wrong": counts(first, False)},
         "end": {"right": counts(last, True), "wrong": counts(last, False)},
-        "text": f"Wrong though at least {percent(SURE)} sure: {sure[0]:,} samples at the start, {sure[1]:,} at the end.",
+        "text": f"Wrong though at least {percent(SURE)} sure: {sure[0]:,} samples at the start, "
+        f"{sure[1]:,} at the end.",
     }
 
 
@@ -172,7 +177,7 @@ def confusions(first: Predictions, last: Predictions) -> Table:
 
 
 def samples_table(first: Predictions, last: Predictions, findings: Sequence[Finding]) -> Table:
-    """The samples named by findings, and the most telling ones of each transition group.
+    """Collect the samples named by findings, and the most telling ones of each transition group.
 
     Parameters
     ----------

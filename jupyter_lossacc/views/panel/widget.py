@@ -11,17 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import numpy as np
 import traitlets
-from numpy.typing import NDArray
 
 from jupyter_lossacc.views.panel.assets import module_source
 from jupyter_lossacc.views.panel.coding import coded_list
 from jupyter_lossacc.views.panel.delta import delta
 from jupyter_lossacc.views.panel.frozen import plain_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Panel"]
 
@@ -95,7 +97,7 @@ class Panel(anywidget.AnyWidget):
         # ipykernel 7.4 sends a click back to the main shell, which the cell keeps busy. The hook is
         # private there, so without it the click still arrives by the browser's own interrupt.
         if hasattr(self.comm, "_reply_subshell_for"):
-            self.comm._reply_subshell_for = self._route  # noqa: SLF001
+            self.comm._reply_subshell_for = self._route
 
     @property
     def state(self) -> dict[str, Any]:
@@ -197,7 +199,7 @@ class Panel(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add a text that is worth reading where no widget can be shown."""
-        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle: Any = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return {**data, "text/plain": plain_text(self._state)}, metadata
 
