@@ -106,18 +106,21 @@ class Sums:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
         m = len(BETAS)
-        return cls(zeros(2, FOLDS, m), zeros(FOLDS), zeros(m, len(ETAS)), zeros(2), zeros(N_BINS, 3), n_classes)
+        return cls(
+            zeros(2, FOLDS, m), zeros(FOLDS), zeros(m, len(ETAS)), zeros(2), zeros(N_BINS, 3), n_classes
+        )
 
-    def add(self, logits: Tensor, targets: Tensor, folds: Tensor, rows: Tensor) -> None:
+    def add(self, logits: Tensor, targets: Tensor, folds: Tensor, rows: Tensor | None = None) -> None:
         """Add a batch.
 
         Parameters
         ----------
         logits : Tensor of shape (n_samples, n_classes)
         targets, folds : Tensor of int64, shape (n_samples,)
-        rows : Tensor of shape (len(ROW_NAMES), n_samples)
-            From `reduce_rows` on the same batch.
+        rows : Tensor of shape (len(ROW_NAMES), n_samples), optional
+            From `reduce_rows` on the same batch; made here when not given.
         """
+        rows = reduce_rows(logits, targets) if rows is None else rows
         z = logits.to(torch.float32)
         z = z - z.gather(1, targets[:, None])  # the target's logit is 0: nll(b) = logsumexp(b z)
         member = torch.nn.functional.one_hot(folds, FOLDS).double()  # (n, FOLDS)

@@ -1,0 +1,250 @@
+"""The batches of one pass → a `Pass`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jupyter_lossacc.capture.events import LossEvent
+from jupyter_lossacc.capture.reduction import Sums
+from jupyter_lossacc.capture.sample_ids import Origin
+from jupyter_lossacc.records import LossInfo, Pass, Predictions
+from jupyter_lossacc.stats.calibration import fold_of
+
+__all__ = ["OpenPass", "order_runs"]
+
+Ids = NDArray[np.int64]
+PREDICTED, CORRECT, NLL, CONFIDENCE, MARGIN, TARGET, REPORTED, WEIGHT, COUNTED = range(9)
+_MAX_SUMS_POSITIONS = 200_000  # label positions per flush beyond which calibration sums cost too much
+
+
+class OpenPass:
+    """A pass that is going on.
+
+    Parameters
+    ----------
+    key : tuple
+        What tells it apart from other passes that go on at the same time.
+    phase : {"train", "eval"}
+    epoch : int
+    name : str
+        The user's name for the data.
+    group : tuple
+        The data it reads; passes over the same data share it.
+    """
+
+    def __init__(
+        self, key: tuple[Any, ...], phase: str, epoch: int, name: str, group: tuple[Any, ...]
+    ) -> None:
+        self.key, self.phase, self.epoch, self.name, self.group = key, phase, epoch, name, group
+        self.step = 0
+        self.n_batches: int | None = None
+        self.n_samples = 0
+        self.n_events = 0
+        self.last_number = -1
+        self.secondary = False  # runs beside another training pass (two loaders zipped)
+        self.training: bool | None = None
+        self.info: LossInfo | None = None
+        self.n_classes = 0
+        self.damaged = False
+        self.ids_known = True
+        self.origins: list[Origin] = []
+        self._columns: list[NDArray[np.float32]] = []
+        self._ids: list[Ids] = []
+        self._value = self._weight = 0.0
+        self._waiting: list[tuple[LossEvent, Ids]] = []
+        self._sums: Sums | None = None
+        self._sums_whole = True
+
+    def add(self, event: LossEvent, columns: NDArray[np.float32], ids: Ids | None, value: float) -> None:
+        """Add one batch.
+
+        Parameters
+        ----------
+        event : LossEvent
+        columns : ndarray of float32, shape (len(COLUMNS), n_samples)
+        ids : ndarray of int64, shape (n_samples,), optional
+            None where the samples are not known.
+        value : float
+            The criterion's value to report for the batch.
+        """
+        n = columns.shape[1]
+        if self.info is None:
+            self.info, self.n_classes = _loss_info(event), event.n_classes
+            self.training = event.training
+        elif not event.on_simplex and self.info.on_simplex:
+            self.info = _loss_info(event)
+        self.ids_known &= ids is not None
+        known = ids if ids is not None else np.arange(self.n_samples, self.n_samples + n, dtype=np.int64)
+        weight = _batch_weight(event, columns, value)
+        if weight > 0:
+            self._value += weight * value if event.call.reduction != "sum" else value
+            self._weight += weight
+        self._columns.append(columns)
+        self._ids.append(known)
+        self.n_samples += n
+        self.n_events += 1
+        if self.phase == "eval" and event.training is not True and not event.dropped:
+            self._waiting.append((event, known))
+        elif event.dropped:
+            self._sums_whole = False
+
+    def settle(self) -> None:
+        """Add the predictions gathered since the last flush to the calibration sums; let them go."""
+        waiting, self._waiting = self._waiting, []
+        parts = [(e, ids) for e, ids in waiting if e.logits is not None and e.targets is not None]
+        if len(parts) < len(waiting):
+            self._sums_whole = False
+        if not parts or not self._sums_whole:
+            return
+        if sum(e.targets.numel() for e, _ in parts if e.targets is not None) > _MAX_SUMS_POSITIONS:
+            self._sums_whole = False
+            return
+        logits = torch.cat([e.logits for e, _ in parts if e.logits is not None])
+        targets = torch.cat([e.targets for e, _ in parts if e.targets is not None]).long()
+        kept = np.concatenate([e.columns[COUNTED] > 0 for e, _ in parts])
+        ids = np.concatenate([i for _, i in parts])
+        labels = len(targets) // max(len(ids), 1)
+        folds = torch.from_numpy(fold_of(np.repeat(ids, labels))).to(logits.device, non_blocking=True)
+        if self._sums is None:
+            self._sums = Sums.empty(logits.shape[1], logits.device)
+        if not kept.all():
+            chosen = torch.from_numpy(np.flatnonzero(np.repeat(kept, labels))).to(
+                logits.device, non_blocking=True
+            )
+            logits, targets, folds = logits[chosen], targets[chosen], folds[chosen]
+        self._sums.add(logits, targets, folds)
+        for event, _ in waiting:
+            event.logits = event.targets = None
+
+    def verified_ids(self) -> bool:
+        """Whether ids taken from the user's own tensors still stand: the tensors must be alive."""
+        return self.ids_known and all(origin.alive() for origin in self.origins)
+
+    def targets_in_order(self) -> NDArray[np.int32]:
+        """Targets in the order in which they were seen."""
+        if not self._columns:
+            return np.empty(0, np.int32)
+        return np.concatenate([c[TARGET] for c in self._columns]).astype(np.int32)
+
+    def all_ids(self) -> Ids:
+        """Sample ids in the order in which they were seen."""
+        return np.concatenate(self._ids) if self._ids else np.empty(0, np.int64)
+
+    def reported_loss(self) -> float:
+        """Return the criterion averaged as its reduction means it."""
+        return self._value / self._weight if self._weight > 0 else math.nan
+
+    def finish(self, split: str, *, complete: bool, seconds: float) -> Pass:
+        """Return the finished pass."""
+        self.settle()
+        columns = np.concatenate(self._columns, axis=1)
+        ids_known = self.verified_ids()
+        ids = self.all_ids() if ids_known else np.arange(columns.shape[1], dtype=np.int64)
+        counted = columns[COUNTED] > 0
+        columns, ids = columns[:, counted], ids[counted]
+        info = self.info or LossInfo()
+        runs = None
+        if self.phase == "train" and info.task in ("multiclass", "binary"):
+            runs = order_runs(columns[TARGET].astype(np.int64))
+        training = self.training if self.training is not None else self.phase == "train"
+        sums = self._sums if self._sums_whole and not training else None
+        return Pass(
+            split=split,
+            epoch=self.epoch,
+            step=self.step,
+            complete=complete and not self.damaged,
+            training=training,
+            name=self.name,
+            reported_loss=self.reported_loss(),
+            loss=info,
+            predictions=_predictions(columns, ids, ids_known=ids_known),
+            accumulators=sums.to_accumulators() if sums is not None else None,
+            n_classes=self.n_classes,
+            seconds=seconds,
+            order_runs=runs,
+        )
+
+
+def _batch_weight(event: LossEvent, columns: NDArray[np.float32], value: float) -> float:
+    """Weight of a batch in the mean of its pass."""
+    if math.isnan(value) and event.dropped:
+        return 0.0
+    if event.call.reduction == "mean" and event.call.weighted_mean:
+        return float(columns[WEIGHT].sum(dtype=np.float64))
+    return float(columns.shape[1])
+
+
+def _loss_info(event: LossEvent) -> LossInfo:
+    call = event.call
+    inputs = call.inputs
+    if event.on_simplex and call.name not in ("cross_entropy", "nll_loss", "kl_div"):
+        inputs = "probabilities"
+    return LossInfo(
+        name=call.name,
+        inputs=inputs,
+        on_simplex=event.on_simplex,
+        reduction=call.reduction,
+        class_weights=event.class_weights,
+        label_smoothing=call.label_smoothing,
+        ignore_index=None if call.ignore_index == -100 else call.ignore_index,  # -100 is torch's default
+        task=event.task,
+    )
+
+
+def _predictions(columns: NDArray[np.float32], ids: Ids, *, ids_known: bool) -> Predictions:
+    order = np.argsort(ids, kind="stable")
+    columns = columns[:, order]
+
+    def floats(row: int) -> NDArray[np.float32]:
+        return np.ascontiguousarray(columns[row], dtype=np.float32)
+
+    return Predictions(
+        sample_ids=ids[order],
+        targets=columns[TARGET].astype(np.int32),
+        predicted=columns[PREDICTED].astype(np.int32),
+        correct=floats(CORRECT),
+        nll=floats(NLL),
+        reported_loss=floats(REPORTED),
+        confidence=floats(CONFIDENCE),
+        margin=floats(MARGIN),
+        ids_known=ids_known,
+    )
+
+
+def order_runs(targets: NDArray[np.int64]) -> tuple[float, float] | None:
+    """Runs of equal targets against random order (Wald and Wolfowitz 1940, several categories).
+
+    Parameters
+    ----------
+    targets : ndarray of int, shape (n_samples,)
+        In the order in which they were seen.
+
+    Returns
+    -------
+    tuple of (ratio, z), optional
+        Observed runs over expected runs, and the standardised difference; None when there are
+        fewer than two samples or classes.
+
+    Examples
+    --------
+    >>> ratio, z = order_runs(np.repeat([0, 1], 50))
+    >>> round(ratio, 2), round(z, 1)
+    (0.04, -9.8)
+    """
+    n = len(targets)
+    _, counts = np.unique(targets, return_counts=True)
+    if n < 2 or len(counts) < 2:
+        return None
+    runs = 1 + int(np.count_nonzero(targets[1:] != targets[:-1]))
+    c = counts.astype(np.float64)
+    squares, cubes = (c**2).sum(), (c**3).sum()
+    expected = (n * (n + 1) - squares) / n
+    variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
+    if variance <= 0:
+        return None
+    return float(runs / expected), float((runs - expected) / math.sqrt(variance))

@@ -1,0 +1,240 @@
+"""Watch an ordinary, unchanged training loop while it runs.
+
+::
+
+    with Capture(sink):
+        train(model)
+
+Everything that is patched is put back on success, error and interrupt. A failure of ours becomes
+one warning and one line through ``sink.limit``; the training goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from jupyter_lossacc.capture.backward import install_backward
+from jupyter_lossacc.capture.context import Counters, Interpreter, Sink
+from jupyter_lossacc.capture.datasets import Datasets
+from jupyter_lossacc.capture.indexing import IndexTap
+from jupyter_lossacc.capture.journal import Journal
+from jupyter_lossacc.capture.loaders import install_loaders
+from jupyter_lossacc.capture.losses import install_losses
+from jupyter_lossacc.capture.manual import ManualPasses
+from jupyter_lossacc.capture.models import Models
+from jupyter_lossacc.capture.optimizers import OptimizerTaps
+from jupyter_lossacc.capture.patches import Patches
+from jupyter_lossacc.capture.reading import Reader
+from jupyter_lossacc.errors import CaptureError, LossAccWarning
+
+__all__ = ["Capture", "Counters", "Sink"]
+
+_active: Capture | None = None
+
+
+class Capture:
+    """Record the trainings that run inside the ``with`` block.
+
+    Parameters
+    ----------
+    sink : Sink
+        Receives runs, passes, steps and limits, on the training thread.
+    splits : mapping of str to object, optional
+        Loaders, datasets or tensors that the user named explicitly.
+    keep : str
+        Kept for the session; capture hands over every pass.
+    stop : threading.Event, optional
+        When set, `StopTraining` is raised after the current optimiser step.
+    resume_from : tuple of (epoch, step), optional
+        Where an earlier recording of the same run ended.
+    namespace : mapping, optional
+        The user's global names, to find models and the names of loaders.
+
+    Raises
+    ------
+    CaptureError
+        On entering, when another capture is active.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        splits: Mapping[str, object] | None = None,
+        keep: str = "val",
+        stop: threading.Event | None = None,
+        resume_from: tuple[int, int] | None = None,
+        namespace: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.sink = sink
+        self.keep = keep
+        self._said: set[str] = set()
+        self._failed: set[str] = set()
+        self._patches = Patches()
+        self._stop = stop
+        self.journal = Journal(self._read, self._contain)
+        self.models = Models(self.journal, namespace or {})
+        self._reader = Reader({}, self._deliver, self._contain)
+        self._interpreter = Interpreter(
+            sink,
+            self._limit,
+            self._reader.book,
+            explicit=splits or {},
+            resume_from=resume_from,
+            model_name=self._model_name,
+        )
+        self._index = IndexTap(self.journal)
+        self._manual = ManualPasses(sink)
+
+    @property
+    def counters(self) -> Counters:
+        """What was seen so far."""
+        return self._interpreter.counters
+
+    def __enter__(self) -> Capture:
+        global _active  # noqa: PLW0603 - torch is patched per process, so there can be one only
+        if _active is not None:
+            raise CaptureError(
+                "Expected no recording to be active, but one is: end it before starting another."
+            )
+        _active = self
+        try:
+            self._install()
+        except BaseException:
+            self._patches.undo()
+            _active = None
+            raise
+        self.journal.open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        global _active  # noqa: PLW0603 - see __enter__
+        try:
+            self._patches.undo()
+            self._index.remove()
+            self.journal.flush()
+            self.journal.open = False
+            self._end(complete=error is None)
+        finally:
+            self.journal.open = False
+            self._patches.undo()
+            _active = None
+
+    def _install(self) -> None:
+        patches, journal = self._patches, self.journal
+        self._reader.originals = install_losses(patches, journal)
+        install_backward(patches, journal)
+        install_loaders(patches, journal, self.models.names, Datasets())
+        optimizers = OptimizerTaps(journal, self._stop, self.models.hidden_weights)
+        optimizers.found = self._optimizer_found
+        optimizers.install(patches)
+        self.models.install(patches)
+        self._index.install()
+        journal.find_model = self._find_model
+
+    def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> None:
+        self.journal.find_model = None
+        self.models.find(parameters, frame)
+
+    def _find_model(self) -> None:
+        """At the first loss: a model may be evaluated before any optimiser is seen."""
+        self.journal.find_model = None
+        if self.journal.model is None:
+            self.models.find(frozenset(), sys._getframe(1))
+
+    def _end(self, *, complete: bool) -> None:
+        try:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self._reader.drain(wait=True)
+                self._interpreter.finish(complete=complete)
+                self._manual.finish(complete=complete)
+            if self.journal.other_threads:
+                self._limit(
+                    "Part of the training ran in another thread than the cell and was not recorded. "
+                    "Way out: train in the main thread, or hand batches over with recorder.log_batch(...)."
+                )
+            if self._reader.n_overwritten:
+                self._limit(
+                    f"The predictions or targets of {self._reader.n_overwritten} batches were changed in place before "
+                    "they could be read; their samples are missing."
+                )
+        except Exception as failure:  # noqa: BLE001 - leaving must not hide what the user's code did
+            self._contain("end", failure)
+
+    def _read(self, entries: list[Any]) -> None:
+        self._reader.read(entries)
+
+    def _deliver(self, items: list[Any]) -> None:
+        self._interpreter.read(items)
+        self._index.adapt(self._interpreter.uses_loaders)
+
+    def log_batch(
+        self,
+        *,
+        split: str,
+        epoch: int,
+        logits: ArrayLike,
+        targets: ArrayLike,
+        sample_ids: ArrayLike | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Hand over a batch that cannot be seen from outside.
+
+        Parameters
+        ----------
+        split : str
+        epoch : int
+            From 1.
+        logits : array-like of shape (n_samples, n_classes)
+        targets : array-like of int, shape (n_samples,)
+        sample_ids : array-like of int, shape (n_samples,), optional
+        step : int, optional
+            Optimiser steps taken so far; what was counted by default.
+        """
+        at = self._interpreter.run.step if step is None else step
+        ids = None if sample_ids is None else np.asarray(sample_ids, dtype=np.int64)
+        was_open, self.journal.open = self.journal.open, False
+        try:
+            self._interpreter.start()
+            self._manual.add(self._interpreter.run.index, split, epoch, at, logits, targets, ids)
+        finally:
+            self.journal.open = was_open
+
+    def _model_name(self) -> str:
+        model = self.journal.model() if self.journal.model is not None else None
+        return type(model).__name__ if model is not None else ""
+
+    def _limit(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.sink.limit(sentence)
+
+    def _contain(self, tap: str, error: Exception) -> None:
+        """Turn a failure of ours into one warning and one limit."""
+        self._interpreter.damage()
+        if tap in self._failed:
+            return
+        self._failed.add(tap)
+        sentence = (
+            f"A part of the recording failed ({tap}: {type(error).__name__}: {error}); what depends on it is "
+            "missing. The training is not affected."
+        )
+        try:
+            self._limit(sentence)
+        except Exception:  # noqa: BLE001, S110 - the sink failed too: nothing is left to tell
+            pass
+        try:
+            warnings.warn(sentence, LossAccWarning, stacklevel=2)
+        except LossAccWarning:
+            pass  # warnings are errors here; ours must still not end the training

@@ -1,0 +1,97 @@
+"""Which data a loader reads: the dataset at the bottom, and the part of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Subset
+
+__all__ = ["DataKey", "Datasets"]
+
+_PROBES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A dataset and a part of it.
+
+    Parameters
+    ----------
+    root : int
+        Number of the dataset below all `Subset` wrappers.
+    part : tuple
+        What tells parts of one dataset apart: contents of the subsets and of the sampler's indices.
+    maps : tuple of sequences
+        Indices of the subsets, outermost first.
+    size : int, optional
+        Samples in the part.
+    objects : tuple of int
+        ids of the loader, dataset and subsets, to recognise what the user named.
+    """
+
+    root: int
+    part: tuple[Any, ...]
+    maps: tuple[Sequence[int], ...] = ()
+    size: int | None = None
+    objects: tuple[int, ...] = ()
+
+    def underlying(self, indices: Any) -> NDArray[np.int64] | None:
+        """Indices of the root dataset; None when the loader's indices are not integers."""
+        for mapping in self.maps:
+            indices = [mapping[i] for i in indices]
+        array = np.asarray(indices)
+        return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+class Datasets:
+    """Numbers datasets without keeping them alive."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, int]] = {}
+        self._n = 0
+
+    def number(self, dataset: Any) -> int:
+        """Return the same number for the same object, and never for another one."""
+        known = self._known.get(id(dataset))
+        if known is not None and known[0]() is dataset:
+            return known[1]
+        self._n += 1
+        try:
+            reference: Any = weakref.ref(dataset)
+        except TypeError:  # a list, say: kept, because its id could be used again
+            reference = lambda: dataset  # noqa: E731
+        self._known[id(dataset)] = (reference, self._n)
+        return self._n
+
+    def key(self, loader: Any) -> DataKey:
+        """Describe what `loader` (or the iterator of an unknown one) reads."""
+        dataset = getattr(loader, "dataset", None)
+        if dataset is None:
+            dataset = getattr(loader, "_dataset", None)
+        objects, maps, part = [id(loader), id(dataset)], [], []
+        while isinstance(dataset, Subset):
+            maps.append(dataset.indices)
+            part.append(_signature(dataset.indices))
+            dataset = dataset.dataset
+            objects.append(id(dataset))
+        sampler = getattr(loader, "sampler", None)
+        chosen = getattr(sampler, "indices", None)
+        if chosen is not None:
+            part.append(("sampler", _signature(chosen)))
+        try:
+            size: int | None = len(sampler) if chosen is not None else len(maps[0]) if maps else len(dataset)  # type: ignore[arg-type]
+        except TypeError:
+            size = None
+        return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects))
+
+
+def _signature(indices: Any) -> tuple[Any, ...]:
+    """A few values that tell index lists apart, also when the list is made again every epoch."""
+    n = len(indices)
+    places = np.linspace(0, n - 1, min(n, _PROBES)).astype(int) if n else []
+    return (n, *(int(indices[int(i)]) for i in places))

@@ -1,0 +1,75 @@
+"""Tap on ``tensor[index]``: the only trace that ``Y[permutation[i:j]]`` leaves.
+
+It is on until loaders are seen to give the batches, because datasets index tensors too, twice per
+sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from jupyter_lossacc.capture.journal import INDEX, Journal
+from jupyter_lossacc.capture.patches import Patches
+
+__all__ = ["IndexTap"]
+
+_MAX_COLUMNS = 64
+
+
+class IndexTap:
+    """Notes advanced indexing of tensors that could be targets: (INDEX, result, source, index)."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._patches: Patches | None = None
+
+    def install(self) -> None:
+        """Start noting."""
+        if self._patches is None:
+            self._patches = Patches()
+            self._patches.attribute(Tensor, "__getitem__", self._make)
+
+    def remove(self) -> None:
+        """Stop noting."""
+        if self._patches is not None:
+            self._patches.undo()
+            self._patches = None
+
+    def adapt(self, uses_loaders: bool | None) -> None:
+        """Stop while loaders give all batches, start again when they do not."""
+        if uses_loaders is True:
+            self.remove()
+        elif uses_loaders is False:
+            self.install()
+
+    def _make(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def __getitem__(tensor: Tensor, index: Any) -> Any:
+            __tracebackhide__ = True
+            result = original(tensor, index)
+            kind = type(index)
+            if (kind is Tensor or kind is list or kind is np.ndarray) and journal.here():
+                try:
+                    if _could_be_target(result):
+                        journal.entries.append((INDEX, result, tensor, index))
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("indexing", error)
+            return result
+
+        return __getitem__
+
+
+def _could_be_target(result: Tensor) -> bool:
+    dimensions = result.dim()
+    if not dimensions or result.requires_grad:
+        return False
+    return (
+        not result.is_floating_point()
+        or dimensions == 1
+        or (dimensions == 2 and result.shape[1] <= _MAX_COLUMNS)
+    )

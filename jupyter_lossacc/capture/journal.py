@@ -1,0 +1,113 @@
+"""What the taps write down while the loop runs, in the order in which it happens.
+
+A tap appends one tuple of references and returns: no arithmetic, no value read. `Journal.flush`
+hands the tuples on, every so many entries, at the borders of passes, and at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BACKWARD",
+    "BATCH",
+    "INDEX",
+    "LOSS",
+    "OPTIMIZER",
+    "OUTPUT",
+    "PASS_END",
+    "STEP",
+    "Entry",
+    "Journal",
+]
+
+Entry = tuple[Any, ...]
+# First item of an entry; the layouts stand beside the taps that write them.
+LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT = range(8)
+
+MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
+MAX_BYTES = 4 << 20
+BORDER_SECONDS = 0.05  # shortest time between two flushes asked for by the border of a pass
+
+
+class Journal:
+    """Entries not yet read, and the little state that taps share.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the entries of one flush.
+    contain : callable
+        Takes the name of a tap and the exception raised in it.
+    """
+
+    def __init__(
+        self, read: Callable[[list[Entry]], None], contain: Callable[[str, Exception], None]
+    ) -> None:
+        self._read = read
+        self.contain = contain
+        self.entries: list[Entry] = []
+        self.n_bytes = 0
+        self.open = False
+        self.owner = threading.get_ident()
+        self.other_threads = 0
+        self.border = False  # a pass may have begun since the last flush
+        self.no_grad = False  # whether the last loss was computed without gradients
+        self.inside_step = 0  # an optimiser is running the user's closure
+        self.n_steps = 0
+        self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
+        self.model: weakref.ref[torch.nn.Module] | None = None
+        self.mode: bool | None = None  # last mode set on any module
+        self.find_model: Callable[[], None] | None = None  # called at the first loss
+        self._flushed = time.monotonic()
+
+    def here(self) -> bool:
+        """Whether a tap should write: recording is on, and this is the thread that records."""
+        if not self.open:
+            return False
+        if threading.get_ident() == self.owner:
+            return True
+        self.other_threads += 1
+        return False
+
+    def training(self) -> bool | None:
+        """``model.training`` at this moment; None when no model is known."""
+        model = self.model() if self.model is not None else None
+        return self.mode if model is None else model.training
+
+    def flush_if_due(self, *, border: bool = False) -> None:
+        """Flush when enough has gathered, or a pass has begun and some time has passed."""
+        if len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES:
+            self.flush()
+        elif border and self.border and time.monotonic() - self._flushed > BORDER_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what has gathered; a failure is contained and costs only these entries."""
+        entries, self.entries, self.n_bytes, self.border = self.entries, [], 0, False
+        was_open, self.open = self.open, False  # nothing that reading does may be recorded
+        try:
+            # The user may flush us from within autocast or inference mode.
+            with torch.inference_mode(mode=False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+                self._read(entries)
+        except Exception as error:  # noqa: BLE001 - the training must go on
+            self.contain("reading", error)
+        finally:
+            self.open = was_open
+            self._flushed = time.monotonic()
+
+
+def is_plain(value: object) -> bool:
+    """Whether a tensor's values are its own: no fake, functional or distributed tensor."""
+    kind = type(value)
+    return kind is Tensor or (
+        isinstance(value, Tensor)
+        and getattr(kind, "__torch_dispatch__", None) is getattr(Tensor, "__torch_dispatch__", None)
+    )

@@ -1,0 +1,255 @@
+"""Taps on DataLoader iterators: passes, batches, and the dataset indices of every batch.
+
+Indices are noted where the loader draws them, so they are exact under shuffling, custom samplers,
+workers, prefetching and out-of-order delivery.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch.utils.data.dataloader as torch_loader
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from jupyter_lossacc.capture.datasets import DataKey, Datasets
+from jupyter_lossacc.capture.journal import BATCH, PASS_END, Journal
+from jupyter_lossacc.capture.patches import Patches
+
+__all__ = ["Batch", "LoaderPass", "install_loaders"]
+
+_MARK = "_lossacc_pass"
+_SMALL = 1 << 16  # bytes: floating tensors up to this size may be targets
+Names = Callable[[Any, "FrameType | None"], tuple[str, ...]]
+
+
+@dataclass(eq=False, slots=True)
+class LoaderPass:
+    """One traversal of one DataLoader.
+
+    Parameters
+    ----------
+    loader : weakref to the DataLoader
+    iterator : weakref to its iterator; dead when nobody can ask for another batch
+    names : tuple of str
+        What the user's frames call the loader, innermost first.
+    n_batches : int, optional
+        ``len(loader)``.
+    data : DataKey
+        The dataset that is read, and which part of it.
+    indices_known : bool
+        False when batches were drawn before the recording began, or inside workers.
+    """
+
+    loader: weakref.ref[Any]
+    iterator: weakref.ref[Any] | None
+    names: tuple[str, ...]
+    n_batches: int | None
+    data: DataKey
+    indices_known: bool = True
+    streamed: bool = False  # an IterableDataset read in this process: ids are positions
+    drawn: deque[Any] = field(default_factory=deque)
+    sent: dict[int, Any] = field(default_factory=dict)
+    n_given: int = 0
+    position: int = 0
+    exhausted: bool = False
+
+    def over(self) -> bool:
+        """Whether no further batch can come from this pass."""
+        return self.exhausted or (self.iterator is not None and self.iterator() is None)
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """One batch that a loader gave.
+
+    `indices` are the dataset indices as the sampler gave them (None where unknown), `leaves` those
+    tensors of the batch that could be its targets.
+    """
+
+    source: LoaderPass
+    number: int
+    indices: Any
+    leaves: tuple[Tensor, ...]
+    size: int
+    used: int = 0
+    rows_used: int = 0
+    seen: set[tuple[str, int]] = field(default_factory=set)  # (phase, first row) already recorded
+
+
+class _Popped(dict[int, Any]):
+    """A worker iterator's task table that remembers which task was taken last."""
+
+    last: int | None = None
+
+    def pop(self, key: int, *default: Any) -> Any:  # type: ignore[override]
+        self.last = key
+        return super().pop(key, *default)
+
+
+def install_loaders(patches: Patches, journal: Journal, names: Names, datasets: Datasets) -> None:
+    """Tap the iterators of ``torch.utils.data.DataLoader``."""
+    base = torch_loader._BaseDataLoaderIter
+    taps = _Taps(journal, names, datasets)
+    patches.attribute(base, "__init__", taps.make_init)
+    patches.attribute(base, "_next_index", taps.make_next_index)
+    patches.attribute(base, "__next__", taps.make_next)
+    patches.attribute(torch_loader._MultiProcessingDataLoaderIter, "_reset", taps.make_reset)
+
+
+class _Taps:
+    def __init__(self, journal: Journal, names: Names, datasets: Datasets) -> None:
+        self.journal = journal
+        self.names = names
+        self.datasets = datasets
+
+    def begin(self, iterator: Any, loader: Any, frame: FrameType | None) -> LoaderPass:
+        """Open a pass on `iterator`."""
+        try:
+            n_batches: int | None = len(loader)
+        except TypeError:
+            n_batches = None
+        streamed = isinstance(loader.dataset, IterableDataset)
+        workers = getattr(loader, "num_workers", 0) > 0
+        made = LoaderPass(
+            weakref.ref(loader), weakref.ref(iterator), self.names(loader, frame), n_batches,
+            self.datasets.key(loader), indices_known=not (streamed and workers), streamed=streamed,
+        )  # fmt: skip
+        setattr(iterator, _MARK, made)
+        self.journal.border = True
+        return made
+
+    def make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def __init__(iterator: Any, loader: Any) -> None:
+            if journal.here():
+                try:
+                    self.begin(iterator, loader, sys._getframe(1))
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("loader", error)
+            original(iterator, loader)
+
+        return __init__
+
+    def make_reset(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
+            here = journal.here()
+            if here and not first_iter:
+                try:
+                    before = getattr(iterator, _MARK, None)
+                    if before is not None:
+                        before.exhausted = True
+                    self.begin(iterator, loader, sys._getframe(1))
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("loader", error)
+            result = original(iterator, loader, first_iter)
+            if here and not getattr(iterator, "_in_order", True):
+                iterator._task_info = _Popped(iterator._task_info)
+            return result
+
+        return _reset
+
+    def make_next_index(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def _next_index(iterator: Any) -> Any:
+            indices = original(iterator)
+            if journal.here():
+                try:
+                    current = getattr(iterator, _MARK, None)
+                    if current is not None:
+                        if hasattr(iterator, "_send_idx"):
+                            current.sent[iterator._send_idx] = indices
+                        else:
+                            current.drawn.append(indices)
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("loader", error)
+            return indices
+
+        return _next_index
+
+    def make_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def __next__(iterator: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                data = original(iterator)
+            except StopIteration:
+                current = getattr(iterator, _MARK, None)
+                if current is not None and journal.here():
+                    current.exhausted = True
+                    journal.entries.append((PASS_END, current))
+                raise
+            if journal.here():
+                try:
+                    self.note(iterator, data)
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("loader", error)
+            return data
+
+        return __next__
+
+    def note(self, iterator: Any, data: Any) -> None:
+        """Entry: (BATCH, Batch)."""
+        current: LoaderPass | None = getattr(iterator, _MARK, None)
+        if current is None:  # the iterator is older than the recording: what it drew is unknown
+            data_key = self.datasets.key(iterator)
+            here = weakref.ref(iterator)
+            current = LoaderPass(here, here, (), None, data_key, indices_known=False)
+            setattr(iterator, _MARK, current)
+        indices = self.indices_of(iterator, current)
+        leaves, size = _targets_in(data)
+        if isinstance(indices, int):
+            indices = [indices]
+        if isinstance(indices, list) and indices and indices[0] is not None:
+            size = len(indices)
+        elif current.streamed and current.indices_known:
+            indices = range(current.position, current.position + size)
+            current.position += size
+        else:
+            indices = None
+        batch = Batch(current, current.n_given, indices if current.indices_known else None, leaves, size)
+        current.n_given += 1
+        self.journal.n_bytes += sum(leaf.nbytes for leaf in leaves)
+        self.journal.entries.append((BATCH, batch))
+
+    @staticmethod
+    def indices_of(iterator: Any, current: LoaderPass) -> Any:
+        """Dataset indices of the batch that `iterator` has just given."""
+        if hasattr(iterator, "_rcvd_idx"):
+            table = iterator._task_info
+            key = table.last if isinstance(table, _Popped) else iterator._rcvd_idx - 1
+            return current.sent.pop(key, None)
+        return current.drawn.popleft() if current.drawn else None
+
+
+def _targets_in(data: Any) -> tuple[tuple[Tensor, ...], int]:
+    """Tensors of a batch that could be targets, and the number of samples."""
+    tensors = [value for value in _flatten(data) if isinstance(value, Tensor)]
+    size = next((len(tensor) for tensor in tensors if tensor.dim()), 1)
+    kept = tuple(t for t in tensors if not t.is_floating_point() or t.nbytes <= _SMALL)
+    return kept[:8], size
+
+
+def _flatten(data: Any, depth: int = 2) -> list[Any]:
+    if isinstance(data, Tensor) or depth == 0:
+        return [data]
+    if isinstance(data, Mapping):
+        data = list(data.values())
+    if not isinstance(data, (tuple, list)):
+        values = getattr(data, "data", None)  # e.g. transformers.BatchEncoding
+        return _flatten(values, depth - 1) if isinstance(values, Mapping) else []
+    found: list[Any] = []
+    for value in data[:16]:
+        found += _flatten(value, depth - 1)
+    return found

@@ -1,0 +1,130 @@
+"""Taps on loss functions.
+
+``torch.nn.functional`` looks its C entries up at call time, so replacing an entry reaches every
+alias (``from torch.nn.functional import cross_entropy``, partials, modules, frameworks), and a
+compiler never looks at it. Functions without such an entry get a new code object instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.jit._builtins as jit_builtins
+import torch.nn.functional
+from torch import Tensor
+
+from jupyter_lossacc.capture.journal import LOSS, Journal, is_plain
+from jupyter_lossacc.capture.patches import Patches
+
+__all__ = ["install_losses"]
+
+# (owner, attribute, public name)
+_C_ENTRIES: tuple[tuple[Any, str, str], ...] = (
+    (torch._C._nn, "cross_entropy_loss", "cross_entropy"),
+    (torch._C._nn, "nll_loss_nd", "nll_loss"),
+    (torch._C._nn, "binary_cross_entropy", "binary_cross_entropy"),
+    (torch, "binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits"),
+    (torch._C._nn, "mse_loss", "mse_loss"),
+    (torch._C._nn, "l1_loss", "l1_loss"),
+    (torch._C._nn, "smooth_l1_loss", "smooth_l1_loss"),
+    (torch._C._nn, "huber_loss", "huber_loss"),
+    (torch._C._nn, "multi_margin_loss", "multi_margin_loss"),
+    (torch._C._nn, "soft_margin_loss", "soft_margin_loss"),
+)
+_COMPOSITES = (
+    "kl_div",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "hinge_embedding_loss",
+    "poisson_nll_loss",
+    "gaussian_nll_loss",
+)
+_is_compiling = torch.compiler.is_compiling if hasattr(torch.compiler, "is_compiling") else lambda: False
+_transform: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
+
+
+def install_losses(patches: Patches, journal: Journal) -> dict[str, Callable[..., Any]]:
+    """Tap every loss function that torch has; return the originals by name."""
+    originals: dict[str, Callable[..., Any]] = {}
+
+    def make(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+            originals[name] = original
+            tap = loss_tap(journal, name, original)
+            _keep_scriptable(patches, original, tap)
+            return tap
+
+        return wrap
+
+    for owner, attribute, name in _C_ENTRIES:
+        patches.attribute(owner, attribute, make(name))
+    for name in _COMPOSITES:
+        patches.code(getattr(torch.nn.functional, name, None), make(name))
+    return originals
+
+
+def _keep_scriptable(patches: Patches, original: Callable[..., Any], tap: Callable[..., Any]) -> None:
+    """Let ``torch.jit.script`` resolve the tap as the operator behind it."""
+    operator = jit_builtins._find_builtin(original)
+    if operator is not None:
+        table = jit_builtins._get_builtin_table()
+        table[id(tap)] = operator
+        patches.callback(lambda: table.pop(id(tap), None))
+
+
+def loss_tap(journal: Journal, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `original` so that each call leaves an entry.
+
+    The entry is (LOSS, name, number, input, rest, output, version of the input, version of the
+    target, model.training); `number` is the autograd sequence number of the output, -1 without a
+    graph. The input is kept detached: otherwise it would hold the graph.
+    """
+
+    def tap(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        output = original(*args, **kwargs)
+        if not journal.here():
+            return output
+        try:
+            _note(journal, name, args, kwargs, output)
+        except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+            journal.contain("loss", error)
+        return output
+
+    return tap
+
+
+def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    if kwargs or len(args) < 2:
+        names = ("input", "target", *(k for k in kwargs if k not in ("input", "target")))
+        args = (*args, *(kwargs[k] for k in names[len(args) :] if k in kwargs))
+    logits, target = args[0], args[1]
+    if type(logits) is not Tensor:
+        if not is_plain(logits):
+            return
+        logits = logits.as_subclass(Tensor)
+    if _is_compiling() or _transform() is not None or not isinstance(target, Tensor):
+        return
+    if output.requires_grad:
+        number = output.grad_fn._sequence_nr()
+        journal.pending[number] = journal.n_steps
+        output = output.detach()
+    else:
+        number = -1
+    if logits.is_inference() or target.is_inference():
+        # Such tensors count no versions, so a later change could not be noticed.
+        logits, rest, versions = logits.clone(), (target.clone(), *args[2:]), (-1, -1)
+    else:
+        rest, versions = args[1:], (logits._version, target._version)
+        if logits.requires_grad:
+            logits = logits.detach()
+    if journal.find_model is not None:
+        journal.find_model()
+    no_grad = number < 0
+    if no_grad is not journal.no_grad:
+        journal.no_grad, journal.border = no_grad, True
+    journal.n_bytes += logits.nbytes
+    journal.entries.append((LOSS, name, number, logits, rest, output, *versions, journal.training()))
+    journal.flush_if_due(border=no_grad)

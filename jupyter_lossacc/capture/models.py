@@ -1,0 +1,138 @@
+"""Which module is being trained: found in the user's frames, held weakly, never called."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from jupyter_lossacc.capture.journal import Journal
+from jupyter_lossacc.capture.patches import Patches
+
+__all__ = ["Models", "user_frames"]
+
+_MAX_FRAMES = 40
+_FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossacc.", "traitlets", "zmq")
+_OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
+
+
+def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Frames of code that is neither ours nor torch's, innermost first, up to the cell or script."""
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            return
+        if not str(frame.f_globals.get("__name__", "")).startswith(_FOREIGN):
+            yield frame
+            if frame.f_code.co_name == "<module>":
+                return
+        frame = frame.f_back
+
+
+class Models:
+    """Finds modules and names in frames.
+
+    Parameters
+    ----------
+    journal : Journal
+        Receives a weak reference to the module that is trained.
+    namespace : mapping
+        The user's global names.
+    """
+
+    def __init__(self, journal: Journal, namespace: Mapping[str, Any]) -> None:
+        self.journal = journal
+        self.namespace = namespace
+        self._names: weakref.WeakKeyDictionary[Any, tuple[str, ...]] = weakref.WeakKeyDictionary()
+        self._n_scans = 0
+
+    def install(self, patches: Patches) -> None:
+        """Note every change between training and evaluation mode."""
+        journal = self.journal
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def train(module: Module, mode: bool = True) -> Any:
+                result = original(module, mode)
+                if journal.here():
+                    journal.mode = bool(mode)
+                    journal.border = True
+                return result
+
+            return train
+
+        patches.attribute(Module, "train", make)
+
+    def find(self, parameters: frozenset[int], frame: FrameType | None) -> None:
+        """Look for the outermost module that owns `parameters` (any parameters when empty)."""
+        self._n_scans += 1
+        if self._n_scans > 16:
+            return
+        modules = {id(m): m for m in self._modules(frame)}
+        inner = {id(child) for m in modules.values() for child in m.modules() if child is not m}
+        best: tuple[int, Module] | None = None
+        for module in modules.values():
+            if id(module) in inner:
+                continue
+            own = [p for p in module.parameters() if not parameters or id(p) in parameters]
+            if own and (best is None or len(own) > best[0]):
+                best = (len(own), module)
+        if best is not None:
+            self.journal.model = weakref.ref(best[1])
+
+    def _modules(self, frame: FrameType | None) -> Iterator[Module]:
+        seen: set[int] = set()
+        for user_frame in user_frames(frame):
+            for value in list(user_frame.f_locals.values()):
+                yield from _modules_in(value, seen)
+        for value in list(self.namespace.values()):
+            if isinstance(value, Module):
+                yield value
+
+    def hidden_weights(self, optimizer: Any) -> frozenset[int]:
+        """Ids of the weights whose rows are hidden units: linear and convolution layers but the last."""
+        del optimizer
+        model = self.journal.model() if self.journal.model is not None else None
+        if model is None:
+            return frozenset()
+        kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+        weights = [m.weight for m in model.modules() if isinstance(m, kinds)]
+        return frozenset(id(w) for w in weights[:-1])
+
+    def names(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
+        """What the user's frames and globals call `value`; looked up once per object."""
+        known = self._names.get(value)
+        if known:
+            return known
+        found: dict[str, None] = {}
+        for user_frame in user_frames(frame):
+            for name, local in list(user_frame.f_locals.items()):
+                if local is value and name not in _OWN_LOADER_NAMES and not name.startswith("_"):
+                    found[name] = None
+        for name, other in list(self.namespace.items()):
+            if other is value and not name.startswith("_"):
+                found[name] = None
+        self._names[value] = tuple(found)
+        return tuple(found)
+
+
+def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
+    """Return `value` if it is a module, or the modules that an object like a trainer holds."""
+    if isinstance(value, Module):
+        yield value
+        return
+    kind = type(value)
+    if isinstance(value, (type, types.ModuleType, Tensor)) or kind.__module__ in ("builtins", "numpy"):
+        return
+    if kind.__module__.startswith("torch") or id(value) in seen:
+        return
+    seen.add(id(value))
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        for held in list(attributes.values())[:200]:
+            if isinstance(held, Module):
+                yield held

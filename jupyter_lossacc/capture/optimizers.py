@@ -1,0 +1,198 @@
+"""Taps on optimisers: steps, learning rates, gradient norms, update sizes, and Stop."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import optimizer as torch_optimizer
+
+from jupyter_lossacc.capture.backward import forget_old
+from jupyter_lossacc.capture.journal import OPTIMIZER, STEP, Journal
+from jupyter_lossacc.capture.patches import Patches
+from jupyter_lossacc.errors import StopTraining
+
+__all__ = ["OptimizerTaps"]
+
+_MAX_COST = 0.01  # share of the time between steps that measuring gradients may take
+_MAX_COPIED = 4_000_000  # weights copied to measure an update
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+class OptimizerTaps:
+    """Hooks around every optimiser's step.
+
+    Parameters
+    ----------
+    journal : Journal
+    stop : threading.Event, optional
+        When set, `StopTraining` is raised after the current step.
+    hidden_weights : callable
+        Gives the weights of the layers whose rows are hidden units, by id of the parameter.
+    """
+
+    def __init__(
+        self, journal: Journal, stop: threading.Event | None, hidden_weights: Callable[[Any], frozenset[int]]
+    ) -> None:
+        self.journal = journal
+        self.stop = stop
+        self.hidden_weights = hidden_weights
+        self.found: Callable[[frozenset[int], FrameType | None], None] | None = None
+        self._keys: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._n_optimizers = 0
+        self._every = 1
+        self._cost = 0.0
+        self._interval = 0.0
+        self._last = 0.0
+        self._measured: tuple[Any, ...] | None = None
+        self._hidden: tuple[int, frozenset[int]] = (-1, frozenset())
+
+    def install(self, patches: Patches) -> None:
+        """Register the hooks."""
+        patches.callback(torch_optimizer.register_optimizer_step_pre_hook(self.before).remove)
+        patches.callback(torch_optimizer.register_optimizer_step_post_hook(self.after).remove)
+        patches.attribute(torch.optim.Optimizer, "__init__", self._make_init)
+
+    def _make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            if journal.here():
+                try:
+                    self.key(optimizer)
+                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                    journal.contain("optimizer", error)
+
+        return __init__
+
+    def key(self, optimizer: Any) -> int:
+        """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, ids of parameters)."""
+        key = self._keys.get(optimizer)
+        if key is None:
+            key = self._keys[optimizer] = self._n_optimizers
+            self._n_optimizers += 1
+            parameters = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
+            self.journal.entries.append((OPTIMIZER, key, parameters))
+            if self.found is not None:
+                self.found(parameters, sys._getframe(1))
+        return key
+
+    def before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Measure gradients, after any unscaling and clipping, before they are used."""
+        if not self.journal.here():
+            return
+        self.journal.inside_step += 1
+        try:
+            self._measured = None
+            if self.journal.n_steps % self._every == 0 and len(args) < 2 and not kwargs.get("closure"):
+                self._measured = self._measure(optimizer)
+        except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+            self.journal.contain("gradients", error)
+
+    def after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Note the step: (STEP, key, learning rate, gradient norm, update ratio, dead share).
+
+        Raises
+        ------
+        StopTraining
+            When the user asked for it.
+        """
+        journal = self.journal
+        if not journal.here():
+            return
+        journal.inside_step = max(0, journal.inside_step - 1)
+        try:
+            self._note(optimizer)
+        except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+            journal.contain("optimizer", error)
+        if self.stop is not None and self.stop.is_set() and not journal.inside_step:
+            raise StopTraining(journal.n_steps)
+
+    def _note(self, optimizer: Any) -> None:
+        journal = self.journal
+        journal.n_steps += 1
+        norm = ratio = dead = None
+        if self._measured is not None:
+            started = time.perf_counter()
+            norm, dead, weights, copies = self._measured
+            self._measured = None
+            ratio = _update_ratio(weights, copies)
+            self._adapt(time.perf_counter() - started)
+        rate = optimizer.param_groups[0].get("lr")
+        journal.entries.append((STEP, self.key(optimizer), rate, norm, ratio, dead))
+        forget_old(journal)
+        journal.flush_if_due(border=True)
+
+    def _measure(self, optimizer: Any) -> tuple[Any, ...] | None:
+        """Gradient norm, dead share, and copies of weights to measure the update with."""
+        started = time.perf_counter()
+        if self._last:
+            interval = (started - self._last) / self._every
+            self._interval = interval if not self._interval else min(interval, 1.1 * self._interval)
+        self._last = started
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters or not all(type(p) in _PLAIN and type(p.grad) is Tensor for p in parameters):
+            return None
+        gradients = [p.grad for p in parameters]
+        if any(g.layout is not torch.strided for g in gradients):
+            return None
+        with torch.no_grad():
+            norms = torch._foreach_norm(gradients)
+            norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+            dead = self._dead_share(optimizer, parameters)
+            weights = _sample(parameters)
+            copies = [w.detach().clone() for w in weights]
+        self._cost = time.perf_counter() - started
+        return norm, dead, weights, copies
+
+    def _adapt(self, seconds: float) -> None:
+        """Measure every k-th step only, so that it costs no more than `_MAX_COST` of the time."""
+        cost = self._cost + seconds
+        if self._interval > 0:
+            own = cost / self._every
+            rest = max(self._interval - own, 1e-6)
+            self._every = max(1, min(1000, round(cost / (_MAX_COST * rest))))
+
+    def _dead_share(self, optimizer: Any, parameters: list[Any]) -> Tensor | None:
+        """Share of hidden units through which no gradient at all came back."""
+        key = self.key(optimizer)
+        if self._hidden[0] != key:
+            self._hidden = (key, self.hidden_weights(optimizer))
+        rows = [p.grad.flatten(1) for p in parameters if id(p) in self._hidden[1]]
+        if not rows:
+            return None
+        dead = [(row == 0).all(dim=1).float() for row in rows]
+        return torch.cat(dead).mean()
+
+
+def _sample(parameters: list[Any]) -> list[Any]:
+    """Parameters spread over the model, with no more weights than may be copied."""
+    total = sum(p.numel() for p in parameters)
+    if total <= _MAX_COPIED:
+        return parameters
+    chosen, n = [], 0
+    for p in parameters[:: max(1, round(total / _MAX_COPIED))]:
+        if n + p.numel() <= _MAX_COPIED:
+            chosen.append(p)
+            n += p.numel()
+    return chosen
+
+
+def _update_ratio(weights: list[Any], copies: list[Tensor]) -> Tensor | None:
+    """Norm of the update over the norm of the weights before it; 0-dim tensor, nothing is read."""
+    if not weights:
+        return None
+    with torch.no_grad():
+        moved = torch._foreach_sub([w.detach() for w in weights], copies)
+        device = copies[0].device
+        update = torch.linalg.vector_norm(torch.stack([n.to(device) for n in torch._foreach_norm(moved)]))
+        size = torch.linalg.vector_norm(torch.stack([n.to(device) for n in torch._foreach_norm(copies)]))
+        return update / size

@@ -1,0 +1,263 @@
+"""Journal entries → events: matched, reduced, copied to the host.
+
+All calls of one flush that share a criterion and a shape are reduced together, so that the cost of
+the arithmetic is spread over many steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jupyter_lossacc.capture.criteria import Call, Reduced, read_call, reduce_call
+from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
+from jupyter_lossacc.capture.journal import BACKWARD, BATCH, INDEX, LOSS, OPTIMIZER, PASS_END, STEP, Entry
+from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
+from jupyter_lossacc.capture.transfer import Landing
+
+__all__ = ["Reader"]
+
+_MAX_IN_FLIGHT = 64
+
+
+class _Chunk:
+    """Events of one flush whose values may still be on their way."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.tensors: list[Tensor] = []
+        self.fill: list[Callable[[list[Tensor]], None]] = []
+        self.landing: Landing | None = None
+
+    def want(self, tensors: list[Tensor], use: Callable[[list[Tensor]], None]) -> None:
+        """Ask for host copies of `tensors`, to be given to `use`."""
+        at = len(self.tensors)
+        self.tensors += tensors
+        self.fill.append(lambda host: use(host[at : at + len(tensors)]))
+
+
+class Reader:
+    """Turns entries into events.
+
+    Parameters
+    ----------
+    originals : dict
+        The loss functions behind the taps, by name.
+    deliver : callable
+        Takes the events of a flush once their values are on the host.
+    contain : callable
+        As in `Journal`.
+    """
+
+    def __init__(
+        self,
+        originals: dict[str, Callable[..., Any]],
+        deliver: Callable[[list[Any]], None],
+        contain: Callable[[str, Exception], None],
+    ) -> None:
+        self.originals = originals
+        self.deliver = deliver
+        self.contain = contain
+        self.book = BatchBook()
+        self.origins = Origins()
+        self.n_overwritten = 0
+        self._order = 0
+        self._calls: dict[Any, Call] = {}
+        self._flying: deque[_Chunk] = deque()
+
+    def read(self, entries: list[Entry]) -> None:
+        """Read the entries of one flush and deliver what has landed."""
+        items: list[Any] = []
+        losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]] = []
+        scalars: list[tuple[Any, str, Any]] = []
+        for entry in entries:
+            self._order += 1
+            item = self._item(entry, losses, scalars)
+            if item is not None:
+                items.append(item)
+        chunk = _Chunk(items)
+        self._reduce(chunk, losses)
+        _want_scalars(chunk, scalars)
+        entries.clear()
+        losses.clear()
+        scalars.clear()
+        chunk.landing = Landing(chunk.tensors)
+        chunk.tensors = []
+        self._flying.append(chunk)
+        self.drain()
+
+    def drain(self, *, wait: bool = False) -> None:
+        """Deliver chunks whose values have landed, in order; `wait` only at the end."""
+        while self._flying:
+            chunk = self._flying[0]
+            assert chunk.landing is not None
+            if not (wait or chunk.landing.ready()):
+                if len(self._flying) > _MAX_IN_FLIGHT:
+                    self._flying.popleft()  # bounded: values that never land are given up
+                    self.n_overwritten += 1
+                    continue
+                break
+            self._flying.popleft()
+            host = chunk.landing.take(wait=wait)
+            for fill in chunk.fill:
+                fill(host)
+            self.deliver(chunk.items)
+        self.book.trim()
+
+    def _item(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> Any:
+        kind = entry[0]
+        if kind == LOSS:
+            return self._loss(entry, losses, scalars)
+        if kind == BACKWARD:
+            root = RootEvent(self._order, entry[1], None, entry[3])
+            if entry[2] is not None:
+                root.value = float("nan")
+                if entry[2].numel() == 1:
+                    scalars.append((root, "value", entry[2]))
+            return root
+        if kind == STEP:
+            step = StepEvent(self._order, entry[1], float("nan"))
+            names = ("learning_rate", "grad_norm", "update_ratio", "dead_share")
+            scalars += [
+                (step, name, value) for name, value in zip(names, entry[2:], strict=True) if value is not None
+            ]
+            return step
+        if kind == BATCH:
+            self.book.add(entry[1])
+            return entry[1]
+        if kind == PASS_END:
+            return entry[1]
+        if kind == INDEX:
+            self.origins.indexed(*entry[1:])
+            return None
+        if kind == OPTIMIZER:
+            return OptimizerEvent(self._order, entry[1], entry[2])
+        raise AssertionError(kind)
+
+    def _loss(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> LossEvent:
+        _, name, number, logits, rest, output, version, target_version, training = entry
+        target = rest[0].detach() if rest[0].requires_grad else rest[0]
+        event = LossEvent(self._order, self._call(name, rest), number, training, logits.data_ptr())
+        event.phase = "eval" if number < 0 else None
+        event.match = self.book.by_memory(rest[0])
+        if event.match is not None:
+            event.match.batch.used += 1
+        else:
+            event.candidates = self.book.recent()
+            event.origin = self.origins.of(rest[0])
+        event.n_rows = len(target) if target.dim() else 1
+        if version >= 0 and (logits._version != version or rest[0]._version != target_version):
+            event.dropped = True
+            self.n_overwritten += 1
+        else:
+            losses.append((event, logits, target, output))
+        if output.dim() == 0:
+            scalars.append((event, "value", output))
+        elif output.numel():
+            scalars.append((event, "value", output.double().mean()))
+        return event
+
+    def _call(self, name: str, rest: tuple[Any, ...]) -> Call:
+        key = (name, *(id(v) if isinstance(v, Tensor) else v for v in rest[1:]))
+        call = self._calls.get(key)
+        if call is None or call.weight is not None:  # a weight's id alone may be used again
+            call = self._calls[key] = read_call(name, rest, self.originals.get(name))
+            if len(self._calls) > 64:
+                self._calls = {key: call}
+        return call
+
+    def _reduce(self, chunk: _Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+        groups: dict[Any, list[tuple[LossEvent, Tensor, Tensor, Tensor]]] = {}
+        for item in losses:
+            event, logits, target, _ = item
+            shape = (
+                (logits.shape[1:], target.shape[1:]) if logits.dim() > 1 or target.dim() else (event.order,)
+            )
+            key = (
+                event.call.key,
+                *shape,
+                logits.dim(),
+                target.dim(),
+                logits.dtype,
+                target.dtype,
+                logits.device,
+            )
+            groups.setdefault(key, []).append(item)
+        for group in groups.values():
+            try:
+                self._reduce_group(chunk, group)
+            except Exception as error:  # noqa: BLE001 - a criterion read wrongly costs its own samples only
+                self.contain("reduction", error)
+                for event, *_ in group:
+                    event.dropped = True
+
+    def _reduce_group(self, chunk: _Chunk, group: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+        first = group[0]
+        joined = len(group) > 1
+        logits = torch.cat([item[1] for item in group]) if joined else first[1]
+        target = torch.cat([item[2] for item in group]) if joined else first[2].clone()
+        device = logits.device.type
+        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
+            reduced = reduce_call(first[0].call, logits, target)
+        events = [item[0] for item in group]
+        self._keep_logits(events, reduced, logits is first[1])
+        weight = first[0].call.class_weight
+        wanted = [reduced.columns, reduced.flags, target] + ([weight.double()] if weight is not None else [])
+        chunk.want(wanted, lambda host: _spread(events, reduced, host))
+
+    @staticmethod
+    def _keep_logits(events: list[LossEvent], reduced: Reduced, shared: bool) -> None:
+        """Give each event that may be an evaluation its part of the predictions."""
+        if reduced.logits is None or reduced.targets is None:
+            return
+        if all(event.number >= 0 and event.phase == "train" for event in events):
+            return
+        logits = reduced.logits.clone() if shared else reduced.logits
+        per_row = len(logits) // max(sum(e.n_rows for e in events), 1)
+        at = 0
+        for event in events:
+            n = event.n_rows * max(per_row, 1)
+            event.logits, event.targets = logits[at : at + n], reduced.targets[at : at + n]
+            at += n
+
+
+def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> None:
+    """Hand each event its part of the reduced columns."""
+    columns, flags, target = host[0].numpy(), host[1].tolist(), host[2].detach()
+    if target.dtype == torch.bfloat16:
+        target = target.float()
+    values = target.numpy()
+    weights = host[3].numpy().astype(np.float64) if len(host) > 3 else None
+    n_rows = [event.n_rows for event in events]
+    at = 0
+    for event, n in zip(events, n_rows, strict=True):
+        event.task, event.n_classes = reduced.task, reduced.n_classes
+        event.columns = columns[:, at : at + n]
+        event.target = values[at : at + n] if values.ndim else values
+        event.on_simplex, event.one_hot = flags[0] > 0, flags[1] > 0
+        event.class_weights = weights
+        at += n
+
+
+def _want_scalars(chunk: _Chunk, scalars: list[tuple[Any, str, Any]]) -> None:
+    """Read all single values of a flush at once, device by device."""
+    by_device: dict[Any, list[tuple[Any, str, Tensor]]] = {}
+    for item, name, value in scalars:
+        if isinstance(value, Tensor):
+            by_device.setdefault(value.device, []).append((item, name, value.detach().reshape(())))
+        else:
+            setattr(item, name, float(value))
+    for group in by_device.values():
+        same = len({value.dtype for *_, value in group}) == 1
+        stacked = torch.stack([value if same else value.double() for *_, value in group]).double()
+
+        def use(host: list[Tensor], group: list[tuple[Any, str, Tensor]] = group) -> None:
+            for (item, name, _), value in zip(group, host[0].tolist(), strict=True):
+                setattr(item, name, value)
+
+        chunk.want([stacked], use)

@@ -1,0 +1,120 @@
+"""One run: its epochs, its open passes, its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.capture.assembly import OpenPass
+from jupyter_lossacc.capture.events import LossEvent, RootEvent, StepEvent
+from jupyter_lossacc.capture.loaders import LoaderPass
+from jupyter_lossacc.capture.splits import Splits
+from jupyter_lossacc.records import STEP_COLUMNS
+
+__all__ = ["Run"]
+
+
+@dataclass(slots=True)
+class Seen:
+    """Samples met in the current epoch of training without a loader."""
+
+    ids: set[int] = field(default_factory=set)
+    replaced: bool = False  # drawn with replacement: a batch overlapped before all were seen
+    n_drawn: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """State of one run.
+
+    Parameters
+    ----------
+    index : int
+    splits : Splits
+    epoch, step : int
+        Where it continues from; 0 and 0 for a new one.
+    """
+
+    index: int
+    splits: Splits
+    epoch: int = 0
+    step: int = 0
+    parameters: set[int] = field(default_factory=set)
+    optimizers: set[int] = field(default_factory=set)
+    open: dict[tuple[Any, ...], OpenPass] = field(default_factory=dict)
+    sources: dict[int, LoaderPass] = field(default_factory=dict)  # by id of the open pass
+    last_train: OpenPass | None = None
+    last_train_source: LoaderPass | None = None
+    evaluated_since_train: bool = False
+    keys: set[tuple[str, int, int]] = field(default_factory=set)
+    seen: Seen = field(default_factory=Seen)
+    samples_drawn: int = 0
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    step_loss: float = math.nan
+    step_samples: int = 0
+
+    def add_root(self, event: LossEvent, n_samples: int) -> None:
+        """Add what was backpropagated to the step that is being prepared."""
+        root = event.root
+        self.step_samples += n_samples
+        if root is None or root.counted:
+            return
+        root.counted = True
+        value = event.value if root.value is None else root.value
+        if math.isnan(self.step_loss):
+            self.step_loss = value
+        elif not root.inside_step:  # a closure evaluates one batch several times: its first value counts
+            self.step_loss += value
+
+    def add_bare_root(self, root: RootEvent) -> None:
+        """Add a backward call whose losses were not seen."""
+        if root.value is not None and not root.counted and not math.isnan(root.value):
+            root.counted = True
+            self.step_loss = root.value if math.isnan(self.step_loss) else self.step_loss + root.value
+
+    def add_step(self, event: StepEvent) -> None:
+        """Close a row of ``run.steps``."""
+        self.step += 1
+        self.rows.append(
+            (
+                float(self.epoch),
+                float(self.step),
+                self.step_loss,
+                float(self.step_samples),
+                event.learning_rate,
+                event.grad_norm,
+                event.update_ratio,
+                event.dead_share,
+            )
+        )
+        self.step_loss, self.step_samples = math.nan, 0
+
+    def take_rows(self) -> dict[str, NDArray[np.float64]]:
+        """Columns of the steps since the last call; empty when there were none."""
+        if not self.rows:
+            return {}
+        columns = np.array(self.rows, dtype=np.float64).T
+        self.rows = []
+        return {
+            name: np.ascontiguousarray(column) for name, column in zip(STEP_COLUMNS, columns, strict=True)
+        }
+
+    def begins_epoch_without_loader(self, ids: NDArray[np.int64] | None, n_rows: int) -> bool:
+        """Whether a training batch without a loader opens a new epoch.
+
+        With known ids an epoch ends when most of a batch was already seen in it; where samples are
+        drawn with replacement, when as many were drawn as there are. Without ids, an evaluation
+        between two training batches separates epochs.
+        """
+        if ids is None:
+            return self.evaluated_since_train
+        seen = self.seen
+        again = sum(1 for i in ids.tolist() if i in seen.ids)
+        if seen.replaced or 0 < again <= len(ids) / 2 or len(set(ids.tolist())) < len(ids):
+            seen.replaced = True
+            return seen.n_drawn >= n_rows
+        return again > len(ids) / 2

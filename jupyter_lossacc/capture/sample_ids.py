@@ -1,0 +1,208 @@
+"""Which samples a loss was computed on.
+
+With a loader: the batch whose target tensor the loss received, by identity, by memory, or by equal
+values. Without: the rows of the tensor that the targets were sliced or indexed from. What cannot be
+known stays unknown: wrong ids are worse than none.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from jupyter_lossacc.capture.loaders import Batch
+
+__all__ = ["BatchBook", "Match", "Origin", "Origins", "index_rows"]
+
+Ids = NDArray[np.int64]
+_RECENT = 8  # used batches whose targets are kept for comparison
+_MAX_WAITING = 64  # batches fetched ahead of their loss
+
+
+@dataclass(slots=True)
+class Match:
+    """A batch, and the first of its rows that a loss covers. `source` says how it was found."""
+
+    batch: Batch
+    first: int
+    source: str
+
+
+class BatchBook:
+    """The last batches that loaders gave."""
+
+    def __init__(self) -> None:
+        self._recent: deque[Batch] = deque()
+        self._kept: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
+
+    def add(self, batch: Batch) -> None:
+        """Remember a batch."""
+        self._recent.append(batch)
+
+    def trim(self) -> None:
+        """Let the targets of older batches go, once everything that may need them has been read."""
+        n_used = sum(1 for b in self._recent if b.used)
+        while len(self._recent) > _RECENT and (n_used > _RECENT or len(self._recent) > _MAX_WAITING):
+            oldest = self._recent.popleft()
+            n_used -= 1 if oldest.used else 0
+            self._let_go(oldest)
+
+    def _let_go(self, batch: Batch) -> None:
+        """Keep only weak references: the user may hold the batches (a list, ``itertools.cycle``)."""
+        for leaf in batch.leaves:
+            key, kept = id(leaf), self._kept
+            reference = weakref.ref(leaf, lambda _, key=key: kept.pop(key, None))  # type: ignore[misc]
+            kept[key] = (reference, batch)
+        batch.leaves = ()
+
+    def recent(self) -> tuple[Batch, ...]:
+        """Batches that a loss could belong to now."""
+        return tuple(self._recent)
+
+    def by_memory(self, target: Tensor) -> Match | None:
+        """Batch whose tensor `target` is, or a part of which it is."""
+        storage = target.untyped_storage().data_ptr()
+        for batch in reversed(self._recent):
+            for leaf in batch.leaves:
+                if leaf is target:
+                    return Match(batch, 0, "identity")
+                if storage and leaf.untyped_storage().data_ptr() == storage:
+                    step = max(leaf.stride(0), 1) if leaf.dim() else 1
+                    return Match(batch, (target.storage_offset() - leaf.storage_offset()) // step, "memory")
+        found = self._kept.get(id(target))
+        if found is not None and found[0]() is target:
+            return Match(found[1], 0, "identity")
+        return None
+
+    @staticmethod
+    def by_value(target: NDArray[Any], candidates: tuple[Batch, ...]) -> Match | None:
+        """Batch with the same target values: waiting batches oldest first, then the newest used."""
+        waiting = [b for b in candidates if not b.used]
+        partly = [b for b in candidates if 0 < b.rows_used < b.size]
+        used = [b for b in reversed(candidates) if b.used and b not in partly]
+        for batch in (*partly, *waiting, *used):
+            for leaf in batch.leaves:
+                first = _find(target, leaf.detach().numpy(), batch.rows_used if batch in partly else 0)
+                if first is not None:
+                    return Match(batch, first, "values")
+        return None
+
+    @staticmethod
+    def by_order(n_rows: int, candidates: tuple[Batch, ...]) -> Match | None:
+        """Oldest batch that no loss has been computed on yet, if its size fits."""
+        for batch in candidates:
+            if not batch.used and batch.size and n_rows % batch.size == 0:
+                return Match(batch, 0, "order")
+        return None
+
+
+def _find(target: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | None:
+    """First row of `leaf` from which its values equal `target`; None when absent or ambiguous."""
+    if leaf.size == target.size:
+        return 0 if np.array_equal(leaf.reshape(-1), target.reshape(-1)) else None
+    if leaf.ndim == 2 and target.ndim <= 2 and leaf.shape[1] > 1:  # tokens: labels are shifted by one
+        n, length = leaf.shape
+        if target.size == n * (length - 1) and np.array_equal(leaf[:, 1:].reshape(-1), target.reshape(-1)):
+            return 0
+    if leaf.ndim == 2 and target.ndim == 2 and target.shape == leaf.shape:
+        return None
+    if target.ndim == 2 and leaf.ndim == 1 and len(target) == len(leaf) and target.shape[1] > 1:  # one-hot
+        return 0 if np.array_equal(target.argmax(axis=1), leaf) and (target.sum(axis=1) == 1).all() else None
+    flat = target.reshape(-1)
+    if leaf.ndim != 1 or not 0 < len(flat) < len(leaf):
+        return None
+    n = len(flat)
+    if np.array_equal(leaf[expected : expected + n], flat):
+        return expected
+    windows = np.lib.stride_tricks.sliding_window_view(leaf, n)
+    places = np.flatnonzero((windows == flat).all(axis=1))
+    return int(places[0]) if len(places) == 1 else None
+
+
+@dataclass(slots=True)
+class Origin:
+    """Rows of a tensor that the user holds; `alive` tells whether it still exists."""
+
+    key: int
+    ids: Ids
+    storage: StorageWeakRef
+    whole: bool  # the target was the tensor itself, not a slice or an index of it
+    n_rows: int
+
+    def alive(self) -> bool:
+        """Whether the memory the rows refer to still exists."""
+        return not self.storage.expired()
+
+
+class Origins:
+    """Traces targets back to the tensors they were sliced or indexed from."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._derived: dict[int, tuple[StorageWeakRef, Origin]] = {}
+        self._n = 0
+
+    def _key(self, storage: torch.UntypedStorage) -> tuple[int, StorageWeakRef]:
+        address = storage._cdata
+        known = self._keys.get(address)
+        if known is not None and not known[0].expired():
+            return known[1], known[0]
+        if len(self._keys) > 4096:
+            self._keys = {k: v for k, v in self._keys.items() if not v[0].expired()}
+        self._n += 1
+        reference = StorageWeakRef(storage)
+        self._keys[address] = (reference, self._n)
+        return self._n, reference
+
+    def of(self, tensor: Tensor) -> Origin:
+        """Rows of `tensor`, in terms of the oldest tensor they can be traced to."""
+        storage = tensor.untyped_storage()
+        base = tensor._base if tensor._base is not None and tensor._base.dim() else tensor
+        n = len(tensor) if tensor.dim() else 1
+        if base.dim():
+            row = max(base.stride(0), 1)
+            first = (tensor.storage_offset() - base.storage_offset()) // row
+            step = tensor.stride(0) // row if tensor.dim() and n > 1 else 1
+            rows = first + np.arange(n, dtype=np.int64) * step
+        else:
+            rows = np.arange(n, dtype=np.int64)
+        derived = self._derived.get(storage._cdata)
+        if derived is not None and not derived[0].expired():
+            source = derived[1]
+            if rows.max(initial=0) < len(source.ids) and rows.min(initial=0) >= 0:
+                return Origin(source.key, source.ids[rows], source.storage, False, source.n_rows)
+        key, reference = self._key(storage)
+        return Origin(key, rows, reference, base is tensor, len(base) if base.dim() else 1)
+
+    def indexed(self, result: Tensor, source: Tensor, index: Any) -> None:
+        """Note that ``result = source[index]`` with an index that copies."""
+        rows = index_rows(index)
+        if rows is None or not source.dim() or not result.dim() or len(rows) != len(result):
+            return
+        origin = self.of(source)
+        ids = origin.ids[rows]
+        storage = result.untyped_storage()
+        if len(self._derived) > 1024:
+            self._derived = {k: v for k, v in self._derived.items() if not v[0].expired()}
+        made = Origin(origin.key, ids, origin.storage, False, origin.n_rows)
+        self._derived[storage._cdata] = (StorageWeakRef(storage), made)
+
+
+def index_rows(index: Any) -> Ids | None:
+    """Rows that an index tensor, array or list selects; None when it is something else."""
+    if isinstance(index, Tensor):
+        if index.device.type != "cpu":
+            return None  # reading it would make the training wait
+        index = index.detach().numpy()
+    array = np.asarray(index)
+    if array.dtype == bool:
+        return np.flatnonzero(array) if array.ndim == 1 else None
+    return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
