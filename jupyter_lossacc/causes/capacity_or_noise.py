@@ -71,11 +71,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         cause=ID,
         verdict=verdict,
         statement=_statement(found, split),
-        because="training and validation agree on this level: the model is too small, or the data allow no less",
+        because="training agrees with it: the model is too small, or the data allow no less",
         evidence=_evidence(found),
         action=(
-            "Run the experiment. If a wider network helps, it was capacity: more or larger hidden layers, longer "
-            "training. If not, the inputs do not tell more: better features, cleaner labels, or accept the level."
+            "Run the experiment. If a wider network helps, it was capacity: more or larger hidden layers, "
+            "longer "
+            "training. If not, the inputs do not tell more: better features, cleaner labels, or accept the "
+            "level."
         ),
         experiment=Experiment(
             code=(
@@ -83,7 +85,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
                 "model = make_model(width=4 * width)"
             ),
             prediction=(
-                f"Capacity: {spoken(split)} loss falls clearly below {found.at.nll:.3f}. Noise: it stays within "
+                f"Capacity: {spoken(split)} loss falls clearly below {found.at.nll:.3f}. Noise: it stays "
+                "within "
                 f"{0.02 * found.at.nll:.3f} nats of it while training loss falls further."
             ),
         ),
@@ -134,8 +137,10 @@ def _statement(p: _Plateau, split: str) -> str:
     if not p.holds:
         return f"No plateau on which training and validation agree at a high level: {levels}."
     return (
-        f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives {p.chance:.3f}), "
-        "and the model is rightly unsure there: it has too little capacity, or the data allow no less. These records "
+        f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives "
+        f"{p.chance:.3f}), "
+        "and the model is rightly unsure there: it has too little capacity, or the data allow no less. These "
+        "records "
         "cannot tell which; the experiment can."
     )
 

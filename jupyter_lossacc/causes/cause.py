@@ -20,6 +20,7 @@ from jupyter_lossacc.records import (
     Recording,
 )
 from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.noise import epoch_noise
 
 __all__ = [
     "FALLING_LOSS",
@@ -33,13 +34,15 @@ __all__ = [
     "not_tested",
     "percent",
     "points",
+    "rising_window",
     "share_text",
     "spoken",
     "window",
 ]
 
-# "no_episode": examined only about a run in which no harmful episode was found.
-Scope = Literal["episode", "run", "both", "no_episode"]
+# "no_episode": only about a run in which no harmful episode was found; "episode_or_run": about every
+# episode, and about the run if it has no harmful one.
+Scope = Literal["episode", "run", "both", "no_episode", "episode_or_run"]
 RISING_LOSS: frozenset[EpisodeKind] = frozenset(
     {"both_rise", "loss_rises_accuracy_flat", "loss_rises_accuracy_falls"}
 )
@@ -61,7 +64,7 @@ class Cause:
         the question does not arise (say, a rising loss explained in an episode where it falls).
         ``episode=None`` asks about the run as a whole.
     scope : {"episode", "run", "both", "no_episode"}
-        What it is asked about.
+        What it is asked about; `Scope` lists all.
     """
 
     id: str
@@ -150,6 +153,20 @@ def window(recording: Recording, episode: Episode | None) -> Window | None:
     except KeyError:
         return Window(recording=recording, split=split, start=start, end=end)
     return Window(recording=recording, split=split, start=start, end=end, before=before, after=after)
+
+
+def rising_window(recording: Recording, episode: Episode | None) -> Window | None:
+    """Return the window of an episode; of a run, only if its loss has clearly risen since its lowest.
+
+    Clearly: by 0.01 nats and 2 %, and by more than three standard deviations of a difference between two
+    wobbling epochs.
+    """
+    w = window(recording, episode)
+    if w is None or episode is not None:
+        return w
+    noise = epoch_noise(np.array([s.nll for s in w.inside]))
+    least = max(0.01, 0.02 * w.start.nll, 3 * np.sqrt(2) * noise)
+    return w if w.loss_change > least and len(w.inside) >= 5 else None
 
 
 def _start(series: tuple[EpochSummary, ...], episode: Episode | None) -> EpochSummary:

@@ -15,8 +15,8 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rising_window,
     spoken,
-    window,
 )
 from jupyter_lossacc.causes.cause import share_text as text
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
@@ -44,15 +44,17 @@ class _Few:
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask whether a handful of surely wrong samples carry the rise (or the height) of the loss."""
-    if episode is None or episode.kind not in RISING_LOSS | {"accuracy_stuck_loss_high"}:
+    if episode is not None and episode.kind not in RISING_LOSS | {"accuracy_stuck_loss_high"}:
         return None
-    w = window(recording, episode)
+    w = rising_window(recording, episode)
+    if w is None and episode is None:
+        return None
     if w is None or w.before is None or w.after is None:
         return not_tested(
             ID,
             "Confident errors could not be tested: no per-sample records of the same samples at both ends.",
         )
-    level = episode.kind == "accuracy_stuck_loss_high"
+    level = episode is not None and episode.kind == "accuracy_stuck_loss_high"
     few = _few(w, w.after.nll if level else w.after.nll - w.before.nll)
     verdict = _verdict(w, few, level=level)
     part = "height" if level else "rise"
@@ -71,7 +73,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             actual=w.end.nll,
         ),
         action=(
-            "Look at these samples first: wrong labels, broken inputs and a sub-population that training lacks "
+            "Look at these samples first: wrong labels, broken inputs and a sub-population that training "
+            "lacks "
             "all look like this. If they are simply hard, a loss that punishes sure mistakes less (label "
             "smoothing, focal loss) stops them from ruling the mean."
         ),
@@ -138,9 +141,10 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
     what = f"the loss at epoch {w.end.epoch}" if level else f"the loss change {epochs_of(w)}"
     worst = "they carry" if few.sure == len(few.rows) else f"the worst {len(few.rows)} of them carry"
     if few.sure == 0:
-        return f"No {spoken(w.split)} sample is wrong with a confidence of {SURE:.0%} or more, so none can carry {what}."
+        return f"No {spoken(w.split)} sample is surely wrong ({percent(SURE)} or more), so none can carry {what}."
     return (
-        f"{who} are wrong with a confidence of at least {SURE:.0%}; {worst} {text(few.share)} of {what}: without "
+        f"{who} are wrong with a confidence of at least {percent(SURE)}; {worst} {text(few.share)} of {what}: "
+        "without "
         f"them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
         f"{w.start.nll:.3f} to {w.end.nll:.3f}."
     )
@@ -168,10 +172,11 @@ def _experiment(w: Window, few: _Few) -> Experiment:
         ),
         prediction="Without these samples the mean loss stays close to its lowest value.",
         result=(
-            f"Done from the records: without {len(few.rows)} samples the loss goes from {few.rest_before:.3f} to "
+            f"Done from the records: without {len(few.rows)} samples the loss goes from "
+            f"{few.rest_before:.3f} to "
             f"{few.rest_after:.3f} nats; with them from {w.start.nll:.3f} to {w.end.nll:.3f}."
         ),
     )
 
 
-CAUSE = Cause(id=ID, examine=examine, scope="episode")
+CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

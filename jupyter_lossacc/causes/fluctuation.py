@@ -6,10 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, percent, points, spoken, window
-from jupyter_lossacc.causes.repair import wobble
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    Window,
+    evidence,
+    not_tested,
+    points,
+    rising_window,
+    spoken,
+    window,
+)
 from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording
 from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.resampling import paired_difference
 
 __all__ = ["CAUSE"]
@@ -27,37 +36,35 @@ class _Movement:
     accuracy: Estimate
     loss_wobble: float
     accuracy_wobble: float
+    loss_rises: bool
     n_needed: int
 
     @property
-    def loss_rises(self) -> bool:
-        return bool(self.loss > 3 * np.sqrt(2) * self.loss_wobble)
-
-    @property
-    def suspicious(self) -> bool:
-        """The loss rose for sure, and accuracy may have risen with it."""
-        return self.loss_rises and self.accuracy.value >= MIN_POINTS
+    def accuracy_rises(self) -> bool:
+        """Accuracy may have risen by enough to be worth a word."""
+        return self.accuracy.value >= MIN_POINTS
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
-    """Say that nothing is wrong; or, where both curves seem to rise, how many samples would tell."""
+    """Say that nothing is wrong; or, where a curve seems to move, that and why it is not decided."""
     w = window(recording, episode)
-    if w is None or w.end.epoch - w.start.epoch < 1 or len(recording.series(w.split)) < MIN_EPOCHS:
+    if w is None or len(recording.series(w.split)) < MIN_EPOCHS:
         return not_tested(
             ID, f"Fewer than {MIN_EPOCHS} evaluated epochs: too few to tell a trend from chance."
         )
-    m = _movement(w)
-    undecided = m.suspicious
+    m = _movement(w, rises=rising_window(recording, episode) is not None)
     return Finding(
         cause=ID,
-        verdict="undecided" if undecided else "supported",
+        verdict="undecided" if m.loss_rises else "supported",
         statement=_statement(w, m),
         because="nothing moved beyond what chance does from epoch to epoch",
         evidence=_evidence(m),
         action=(
-            f"Evaluate on more samples (about {m.n_needed:,}) or repeat with other seeds before acting on it."
-            if undecided
-            else "Nothing needs to be done. Small moves in the same direction from one epoch to the next are normal."
+            "Watch the calibrated loss, not the loss, to decide whether to go on. To know what accuracy "
+            "does, evaluate "
+            "on more samples or repeat with other seeds."
+            if m.loss_rises
+            else "Nothing needs to be done: small moves the same way from one epoch to the next are normal."
         ),
         experiment=Experiment(
             code="for seed in range(5):\n    torch.manual_seed(seed)\n    train()   # the same cell again",
@@ -67,10 +74,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _movement(w: Window) -> _Movement:
+def _movement(w: Window, *, rises: bool) -> _Movement:
     series = w.recording.series(w.split)
-    loss = np.array([s.nll for s in series])
-    accuracy = np.array([s.accuracy for s in series])
+    # The first epochs fall steeply; what bends there is not wobble.
+    late = series[-max(MIN_EPOCHS, 2 * len(series) // 3) :]
     discordant = 0.0
     change = Estimate(w.accuracy_change, unit="share")
     if w.before is not None and w.after is not None:
@@ -81,14 +88,15 @@ def _movement(w: Window) -> _Movement:
     return _Movement(
         loss=w.loss_change,
         accuracy=change,
-        loss_wobble=float(np.nan_to_num(wobble(loss))),
-        accuracy_wobble=float(np.nan_to_num(wobble(accuracy))),
+        loss_wobble=float(np.nan_to_num(epoch_noise(np.array([s.nll for s in late])))),
+        accuracy_wobble=float(np.nan_to_num(epoch_noise(np.array([s.accuracy for s in late])))),
+        loss_rises=rises,
         n_needed=_samples_needed(discordant, change.value),
     )
 
 
 def _samples_needed(discordant: float, change: float) -> int:
-    """Samples for a one-sided McNemar test at 5 % with 80 % power (Connor, Biometrics 1987)."""
+    """Return the samples that a one-sided McNemar test at 5 % needs for 80 % power (Connor 1987)."""
     if change == 0 or discordant <= change**2:
         return 0
     spread = 1.645 * np.sqrt(discordant) + 0.842 * np.sqrt(discordant - change**2)
@@ -96,27 +104,31 @@ def _samples_needed(discordant: float, change: float) -> int:
 
 
 def _statement(w: Window, m: _Movement) -> str:
-    if m.suspicious:
-        needed = f"; about {m.n_needed:,} samples would decide it" if m.n_needed > w.end.n_samples else ""
+    split = spoken(w.split)
+    if not m.loss_rises:
         return (
-            f"{spoken(w.split).capitalize()} loss rose by {m.loss:.3f} nats since epoch {w.start.epoch} and accuracy "
-            f"moved by {points(m.accuracy.value)} (95 % interval {100 * m.accuracy.low:+.1f} to "
-            f"{100 * m.accuracy.high:+.1f}): whether both really rise is not decided with {w.end.n_samples:,} "
-            f"samples{needed}."
+            f"Nothing unusual: {split} loss and accuracy do not part beyond their wobble from epoch to epoch "
+            f"({m.loss_wobble:.3f} nats, {100 * m.accuracy_wobble:.1f} points)."
         )
+    enough = m.n_needed > w.end.n_samples and m.accuracy_rises
+    needed = f" About {m.n_needed:,} samples would decide it." if enough else ""
     return (
-        f"Nothing unusual: {spoken(w.split)} loss and accuracy do not contradict each other beyond their wobble "
-        f"from epoch to epoch ({m.loss_wobble:.3f} nats, {percent(m.accuracy_wobble, 1)})."
+        f"{split.capitalize()} loss has risen by {m.loss:.3f} nats since epoch {w.start.epoch}; accuracy "
+        "moved by "
+        f"{points(m.accuracy.value)} (95 % interval {100 * m.accuracy.low:+.1f} to "
+        f"{100 * m.accuracy.high:+.1f}), and "
+        f"with {w.end.n_samples:,} samples and a wobble of {100 * m.accuracy_wobble:.1f} points it is not "
+        "decided "
+        f"whether it rises, stays or falls.{needed}"
     )
 
 
 def _evidence(m: _Movement) -> tuple[Evidence, ...]:
-    limit = 3 * np.sqrt(2) * m.loss_wobble
     return (
-        evidence("loss above its lowest value", m.loss, "nats", f"<= {limit:.3g} (wobble)", not m.loss_rises),
-        evidence(
-            "accuracy since then", m.accuracy.value, "share", f"< {MIN_POINTS}", m.accuracy.value < MIN_POINTS
-        ),
+        evidence("loss above its lowest value", m.loss, "nats", "within wobble", not m.loss_rises),
+        evidence("wobble of the loss", m.loss_wobble, "nats", "", True),
+        evidence("accuracy since then", m.accuracy.value, "share", f"< {MIN_POINTS}", not m.accuracy_rises),
+        evidence("wobble of accuracy", m.accuracy_wobble, "share", "", True),
     )
 
 

@@ -35,7 +35,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     if w is None or w.before is None or w.after is None:
         return not_tested(
             ID,
-            f"Whether the {spoken(episode.split)} margins grow is not known: no per-sample records of this split "
+            f"Whether the {spoken(episode.split)} margins grow is not known: no per-sample records of this "
+            "split "
             "at both ends.",
         )
     o = outcomes(w.before, w.after)
@@ -46,12 +47,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         share=o.right_share,
         statement=_statement(w, o, forecast),
         because=(
-            f"the model grows surer of what it gets right ({share_text(o.right_share)} of the fall); that is benign"
+            f"the model grows surer of what it gets right ({share_text(o.right_share)} of the fall); that is "
+            "benign"
         ),
         evidence=_evidence(w, o, forecast),
         action="Nothing to repair: go on as long as the calibrated loss falls.",
         experiment=Experiment(
-            code="# train on, and watch accuracy\nfor epoch in range(epochs, epochs + 5):\n    train_one_epoch()",
+            code="for epoch in range(epochs, epochs + 5):   # on\n    train_one_epoch()\n    evaluate()",
             prediction=_prediction(forecast, w),
         ),
         sample_ids=_next_to_cross(w),
@@ -91,14 +93,17 @@ def _verdict(w: Window, o: Outcomes) -> Verdict:
 def _statement(w: Window, o: Outcomes, forecast: Forecast | None) -> str:
     text = (
         f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} at constant "
-        f"accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right predictions that "
+        f"accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right predictions "
+        "that "
         f"became surer, and the median margin moved by {o.margin_change:+.2f}."
     )
     if forecast is None:
         return text
     return (
-        f"{text} Margins carried on along their slopes give an accuracy of {percent(forecast.accuracy, 1)} in "
-        f"{forecast.ahead} epochs (in {forecast.n_tests} back-tests off by {100 * forecast.error:.1f} points, against "
+        f"{text} Margins carried on along their slopes give an accuracy of {percent(forecast.accuracy, 1)} "
+        "in "
+        f"{forecast.ahead} epochs (in {forecast.n_tests} back-tests off by {100 * forecast.error:.1f} "
+        "points, against "
         f"{100 * forecast.no_change_error:.1f} for assuming no change)."
     )
 
@@ -120,11 +125,13 @@ def _evidence(w: Window, o: Outcomes, forecast: Forecast | None) -> tuple[Eviden
 def _prediction(forecast: Forecast | None, w: Window) -> str:
     if forecast is None:
         return (
-            "Loss goes on falling. When accuracy follows cannot be said: a forecast from the margins was no better "
+            "Loss goes on falling. When accuracy follows cannot be said: a forecast from the margins was no "
+            "better "
             "in this run than assuming no change, or too few epochs are there to test it."
         )
     end = w.end.epoch + forecast.ahead
-    return f"Accuracy near {percent(forecast.accuracy, 1)} at epoch {end}, give or take {100 * forecast.error:.1f} points."
+    error = f"{100 * forecast.error:.1f} points"
+    return f"Accuracy near {percent(forecast.accuracy, 1)} at epoch {end}, give or take {error}."
 
 
 def _next_to_cross(w: Window) -> NDArray[np.int64]:

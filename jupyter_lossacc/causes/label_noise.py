@@ -90,7 +90,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return not_tested(
             ID, "Label noise could not be tested: no pass with the sums of the noise-floor fit."
         )
-    at = usable[-1] if episode is not None else min(usable, key=_repaired)
+    # The epoch whose calibrated loss is lowest knows best; a later, spoilt one would blame the labels.
+    at = min(usable, key=_repaired)
     noise = _measure(recording, at)
     compared = _compare(recording, usable)
     verdict = _verdict(noise)
@@ -107,8 +108,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         evidence=_evidence(noise),
         counterfactual=_without(recording, noise, doubtful) if verdict == "supported" else None,
         action=(
-            f"Look at the listed samples in order and relabel or drop the wrong ones, first in the {spoken(split)} "
-            "set (it chooses your epoch), then in training. Until then trust accuracy and the calibrated loss more "
+            "Look at the listed samples in order and relabel or drop the wrong ones, first in the "
+            f"{spoken(split)} "
+            "set (it chooses your epoch), then in training. Until then trust accuracy and the calibrated "
+            "loss more "
             "than the loss, and use a robust loss (label smoothing) in training."
         ),
         experiment=_experiment(compared, split),
@@ -125,9 +128,7 @@ def _measure(recording: Recording, at: EpochSummary) -> _Noise:
     sums = at.accumulators
     assert sums is not None  # noqa: S101 - chosen so by the caller
     floor = floor_of(sums)
-    low, high = (
-        (np.nan, np.nan) if np.isnan(floor.eta) else floor_interval(sums.noise_nll, sums.etas, sums.n_classes)
-    )
+    low, high = floor_interval(sums.noise_nll, sums.betas, sums.etas, sums.n_classes)
     n_sure = observed = 0
     expected = z = float("nan")
     try:
@@ -151,7 +152,7 @@ def _measure(recording: Recording, at: EpochSummary) -> _Noise:
 
 
 def _compare(recording: Recording, usable: list[EpochSummary]) -> _Comparison | None:
-    """The experiment of the sources: who is wrong at both epochs, and as what."""
+    """Run the experiment of question 282160: who is wrong at both epochs, and as what."""
     lowest = min(usable, key=lambda s: s.nll if np.isfinite(s.nll) else np.inf)
     highest = max(usable, key=lambda s: s.accuracy)
     if lowest.epoch == highest.epoch:
@@ -174,7 +175,7 @@ def _compare(recording: Recording, usable: list[EpochSummary]) -> _Comparison | 
 
 
 def _ranked(a: Predictions, b: Predictions, same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Samples with one plausible other class, the most contradicted label first.
+    """Rank samples with one plausible other class, the most contradicted label first.
 
     The margin against the label, in units of what is typical of the epoch, averages both epochs
     without letting the surer one decide alone.
@@ -202,7 +203,7 @@ def _verdict(n: _Noise) -> Verdict:
 
 
 def _doubtful(n: _Noise, c: _Comparison | None) -> NDArray[np.int64]:
-    """As many of the most doubtful labels as the estimated rate says."""
+    """Return as many of the most doubtful labels as the estimated rate says."""
     if c is None or np.isnan(n.floor.flip_rate):
         return np.empty(0, np.int64)
     return c.suspects[: round(n.floor.flip_rate * n.at.n_samples)]
@@ -222,12 +223,14 @@ def _statement(n: _Noise, c: _Comparison | None, split: str, verdict: Verdict) -
     rate = f"{percent(n.floor.flip_rate, 1)} [{100 * n.low:.1f}, {100 * n.high:.1f}]"
     if verdict == "rejected":
         return (
-            f"No sign of randomly wrong {spoken(split)} labels {where}: the best-fitting rate is {rate}. Labels "
+            f"No sign of randomly wrong {spoken(split)} labels {where}: the best-fitting rate is {rate}. "
+            "Labels "
             "that are wrong only on borderline samples would not show here."
         )
     if not n.learned:
         return (
-            f"Whether {spoken(split)} labels are wrong cannot be told {where}: the model is not yet better than "
+            f"Whether {spoken(split)} labels are wrong cannot be told {where}: the model is not yet better "
+            "than "
             "always naming the largest class."
         )
     sure = (
@@ -238,7 +241,8 @@ def _statement(n: _Noise, c: _Comparison | None, split: str, verdict: Verdict) -
         ""
         if c is None or verdict != "supported"
         else (
-            f" {c.agreeing} samples are wrong, and for the same other class, at epoch {c.lowest} as well as at epoch "
+            f" {c.agreeing} samples are wrong, and for the same other class, at epoch {c.lowest} as well as "
+            "at epoch "
             f"{c.highest}: they are listed, the most doubtful label first."
         )
     )
@@ -275,7 +279,8 @@ def _without(recording: Recording, n: _Noise, doubtful: NDArray[np.int64]) -> Co
     kept = ~np.isin(p.sample_ids, doubtful)
     return Counterfactual(
         name=(
-            f"{spoken(n.at.split)} loss at epoch {n.at.epoch} without the {len(doubtful)} most doubtful labels "
+            f"{spoken(n.at.split)} loss at epoch {n.at.epoch} without the {len(doubtful)} most doubtful "
+            "labels "
             "(as many as the estimated rate)"
         ),
         value=float(p.nll[kept].mean(dtype=np.float64)),
@@ -288,8 +293,10 @@ def _experiment(c: _Comparison | None, split: str) -> Experiment:
         ""
         if c is None
         else (
-            f"Done from the records: {c.both} samples are wrong at both epoch {c.lowest} (lowest loss) and epoch "
-            f"{c.highest} (highest accuracy), {c.agreeing} of them as the same other class; {c.one} are wrong at only "
+            f"Done from the records: {c.both} samples are wrong at both epoch {c.lowest} (lowest loss) and "
+            "epoch "
+            f"{c.highest} (highest accuracy), {c.agreeing} of them as the same other class; {c.one} are "
+            "wrong at only "
             "one of the two."
         )
     )
@@ -302,7 +309,8 @@ def _experiment(c: _Comparison | None, split: str) -> Experiment:
             f"    print(i, {split}_set[i][1])   # show the input beside its label and decide"
         ),
         prediction=(
-            "If labels are wrong, about half or more of the first samples listed carry a label you would not have "
+            "If labels are wrong, about half or more of the first samples listed carry a label you would not "
+            "have "
             "given; among samples wrong at only one of the two epochs next to none do."
         ),
         result=result,

@@ -82,7 +82,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         if len(far.rows)
         else None,
         action=(
-            "Open the listed samples: wrong scale or unit, missing preprocessing, corrupt files. Give validation the "
+            "Open the listed samples: wrong scale or unit, missing preprocessing, corrupt files. Give "
+            "validation the "
             "very preprocessing of training; clip or drop what cannot be repaired."
         ),
         experiment=_experiment(split),
@@ -127,11 +128,13 @@ def _statement(far: _Far, at: EpochSummary, verdict: Verdict) -> str:
     who = f"{len(far.rows)} of {far.n:,} {spoken(at.split)} samples"
     if verdict == "rejected":
         return (
-            f"No few inputs stand apart at epoch {at.epoch}: {who} have a margin beyond {FAR:.0f} times the typical "
+            f"No few inputs stand apart at epoch {at.epoch}: {who} have a margin beyond {FAR:.0f} times the "
+            "typical "
             f"{far.typical:.2f}, and they hold {percent(far.share)} of the loss."
         )
     return (
-        f"{who} ({percent(far.amount, 1)}) get logits more than {FAR:.0f} times as large as is typical and hold "
+        f"{who} ({percent(far.amount, 1)}) get logits more than {FAR:.0f} times as large as is typical and "
+        "hold "
         f"{percent(far.share)} of the loss at epoch {at.epoch}; without them it is {far.rest:.3f} instead of "
         f"{at.nll:.3f} nats."
     )
@@ -155,7 +158,8 @@ def _experiment(split: str) -> Experiment:
     return Experiment(
         code=(
             "import jupyter_lossacc as la\n"
-            "finding = next(f for d in la.last_run().diagnose() for f in d.findings if f.cause == 'outlier_inputs')\n"
+            "finding = next(f for d in la.last_run().diagnose() for f in d.findings if f.cause == "
+            "'outlier_inputs')\n"
             f"inputs = torch.stack([{split}_set[i][0] for i in range(len({split}_set))]).flatten(1)\n"
             "print(inputs.abs().amax(dim=1).median(), inputs[finding.sample_ids].abs().amax(dim=1))"
         ),

@@ -13,9 +13,9 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rising_window,
     share_text,
     spoken,
-    window,
 )
 from jupyter_lossacc.causes.repair import Repair, repair
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
@@ -30,13 +30,15 @@ GAIN = 10.83  # chi-squared, one degree of freedom, p < 0.001
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask how much of a loss rise (or of a high loss) disappears when one temperature is refitted."""
-    if episode is None or episode.kind not in RISING_LOSS | {"accuracy_stuck_loss_high"}:
+    if episode is not None and episode.kind not in RISING_LOSS | {"accuracy_stuck_loss_high"}:
         return None
-    w = window(recording, episode)
+    w = rising_window(recording, episode)
+    if w is None and episode is None:
+        return None
     found = repair(w) if w is not None else "fewer than two complete passes lie inside this episode"
     if w is None or isinstance(found, str):
         return not_tested(ID, f"Over-confidence could not be tested: {found}.")
-    level = episode.kind == "accuracy_stuck_loss_high"
+    level = episode is not None and episode.kind == "accuracy_stuck_loss_high"
     verdict = _verdict(w, found, level=level)
     a, b = found.before, found.after
     return Finding(
@@ -96,7 +98,8 @@ def _statement(w: Window, r: Repair, *, level: bool) -> str:
     return (
         f"{spoken(w.split).capitalize()} loss {change} by {w.loss_change:+.3f} nats {epochs_of(w)}; with the "
         f"logits rescaled by one temperature per epoch ({a.temperature:.2f}, then {b.temperature:.2f}) it "
-        f"changes by {b.repaired - a.repaired:+.3f}, so {share_text(r.share)} of the change is miscalibration."
+        f"changes by {b.repaired - a.repaired:+.3f}, so {share_text(r.share)} of the change is "
+        "miscalibration."
     )
 
 
@@ -154,14 +157,16 @@ def _experiment(w: Window, r: Repair) -> Experiment:
             "and not one prediction changed."
         ),
         result=(
-            f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss {b.nll:.3f} -> "
-            f"{b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy {percent(w.end.accuracy, 1)} unchanged."
+            f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
+            f"{b.nll:.3f} -> "
+            f"{b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy {percent(w.end.accuracy, 1)} "
+            "unchanged."
         ),
     )
 
 
 def _getting_worse(w: Window) -> NDArray[np.int64]:
-    """Samples wrong at both ends, the largest loss increase first."""
+    """List samples wrong at both ends, the largest loss increase first."""
     if w.before is None or w.after is None:
         return np.empty(0, np.int64)
     increase = w.after.nll - w.before.nll
@@ -169,4 +174,4 @@ def _getting_worse(w: Window) -> NDArray[np.int64]:
     return w.after.sample_ids[rows[np.argsort(-increase[rows], kind="stable")]][:200]
 
 
-CAUSE = Cause(id=ID, examine=examine, scope="episode")
+CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

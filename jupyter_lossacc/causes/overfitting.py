@@ -13,11 +13,11 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     points,
+    rising_window,
     share_text,
     spoken,
-    window,
 )
-from jupyter_lossacc.causes.repair import Repair, floor_of, repair, wobble
+from jupyter_lossacc.causes.repair import Repair, floor_of, repair
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -29,6 +29,7 @@ from jupyter_lossacc.records import (
     Verdict,
 )
 from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.noise import epoch_noise
 
 __all__ = ["CAUSE"]
 
@@ -38,9 +39,11 @@ SURE = 4.0  # standard errors; healthy runs lie far below zero
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask whether the loss would rise even if calibration were repaired after every epoch."""
-    if episode is None or episode.kind not in RISING_LOSS or episode.split in ("train", "train_eval"):
+    if episode is not None and (episode.kind not in RISING_LOSS or episode.split in ("train", "train_eval")):
         return None
-    w = window(recording, episode)
+    w = rising_window(recording, episode)
+    if w is None and episode is None:
+        return None
     found = repair(w) if w is not None else "fewer than two complete passes lie inside this episode"
     if w is None or isinstance(found, str):
         return not_tested(ID, f"Overfitting could not be tested: {found}.")
@@ -60,7 +63,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         because=f"the model overfits: {share_text(share)} of the rise stays when calibration is repaired",
         evidence=_evidence(w, found, floored, train),
         counterfactual=Counterfactual(
-            name=f"{spoken(w.split)} loss if training had stopped at epoch {best.epoch}, calibration repaired",
+            name=f"{spoken(w.split)} loss, had training stopped at epoch {best.epoch}, calibration repaired",
             value=best.calibrated_nll,
             actual=w.end.nll,
         ),
@@ -88,7 +91,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 
 
 def _share(r: Repair) -> Estimate:
-    """What calibration does not explain: the complement of its share."""
+    """Return what calibration does not explain: the complement of its share."""
     return Estimate(1 - r.share.value, 1 - r.share.high, 1 - r.share.low, "share")
 
 
@@ -118,7 +121,7 @@ def _floor_change(w: Window) -> Estimate:
         [floor_of(s.accumulators).nll if s.accumulators is not None else np.nan for s in w.inside]
     )
     change = float(values[-1] - values[0])
-    noise = wobble(values)
+    noise = epoch_noise(values)
     spread = 1.96 * np.sqrt(2) * (0.0 if np.isnan(noise) else noise)
     return Estimate(change, change - spread, change + spread, "nats")
 
@@ -146,7 +149,8 @@ def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
     a, b = r.before, r.after
     beside = "" if train is None else f" while training loss goes from {train[0]:.3f} to {train[1]:.3f}"
     return (
-        f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from {a.repaired:.3f} "
+        f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from "
+        f"{a.repaired:.3f} "
         f"to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; accuracy changes by "
         f"{points(w.accuracy_change)}."
     )
@@ -173,7 +177,7 @@ def _evidence(
 
 
 def _lost(w: Window) -> NDArray[np.int64]:
-    """Samples that were right and became wrong, the largest loss increase first."""
+    """List samples that were right and became wrong, the largest loss increase first."""
     if w.before is None or w.after is None:
         return np.empty(0, np.int64)
     rows = np.flatnonzero((w.before.correct >= 0.5) & (w.after.correct < 0.5))
@@ -181,4 +185,4 @@ def _lost(w: Window) -> NDArray[np.int64]:
     return w.after.sample_ids[rows[np.argsort(-increase, kind="stable")]][:200]
 
 
-CAUSE = Cause(id=ID, examine=examine, scope="episode")
+CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

@@ -12,10 +12,11 @@ from jupyter_lossacc.records import Accumulators, EpochSummary
 from jupyter_lossacc.stats.calibration import NoiseFloor, fit_noise_floor
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.miscalibration import Miscalibration, miscalibration
+from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.rescaling import rescaled_nll
 from jupyter_lossacc.stats.transitions import share_of_change
 
-__all__ = ["Repair", "calibration_of", "floor_of", "repair", "wobble"]
+__all__ = ["Repair", "calibration_of", "floor_of", "repair"]
 
 Floats = NDArray[np.float64]
 
@@ -58,17 +59,6 @@ def floor_of(sums: Accumulators) -> NoiseFloor:
     return fit_noise_floor(sums.noise_nll, float(sums.count.sum()), sums.n_classes, sums.betas, sums.etas)
 
 
-def wobble(values: Floats) -> float:
-    """Standard deviation of the epoch-to-epoch noise of a series, free of its trend.
-
-    Second differences of white noise have six times its variance.
-    """
-    values = values[np.isfinite(values)]
-    if len(values) < 4:
-        return float("nan")
-    return float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6))
-
-
 def repair(w: Window) -> Repair | str:
     """Split the loss change of a window; a clause saying why, where that cannot be done."""
     before, after = calibration_of(w.start), calibration_of(w.end)
@@ -83,7 +73,7 @@ def repair(w: Window) -> Repair | str:
     fall, rise = w.trend(nll - repaired), w.trend(nll)
     change = after.repaired - before.repaired
     share, sampling = _from_samples(w, before, after)
-    noise = wobble(repaired)
+    noise = epoch_noise(repaired)
     spread = 1.96 * float(np.hypot(sampling, np.sqrt(2) * (0.0 if np.isnan(noise) else noise)))
     return Repair(
         before=before,

@@ -52,8 +52,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             actual=w.end.nll,
         ),
         action=(
-            "The lower loss is no proof of a better model here: compare the two epochs by accuracy and by the "
-            "calibrated loss before keeping the later one. Ask what changed at the start of this stretch (learning "
+            "The lower loss is no proof of a better model here: compare the two epochs by accuracy and by "
+            "the "
+            "calibrated loss before keeping the later one. Ask what changed at the start of this stretch "
+            "(learning "
             "rate, weight decay, label smoothing, class weights, new data)."
         ),
         experiment=Experiment(
@@ -64,7 +66,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ),
             prediction="From the first to the second epoch the first number falls, the last one rises.",
             result=(
-                f"Done from the records {epochs_of(w)}: wrong ones less sure {parts.wrong:+.3f} nats, right ones "
+                f"Done from the records {epochs_of(w)}: wrong ones less sure {parts.wrong:+.3f} nats, right "
+                "ones "
                 f"{parts.right:+.3f}, more (or fewer) wrong {parts.composition:+.3f}; together "
                 f"{w.loss_change:+.3f}."
             ),
@@ -83,8 +86,10 @@ def _verdict(w: Window, o: Outcomes, *, flat: bool) -> Verdict:
 def _statement(w: Window, o: Outcomes) -> str:
     parts = o.parts
     return (
-        f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} while accuracy "
-        f"changes by {points(w.accuracy_change)}: mistakes that became less sure contribute {parts.wrong:+.3f}, "
+        f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} while "
+        "accuracy "
+        f"changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
+        f"{parts.wrong:+.3f}, "
         f"right predictions {parts.right:+.3f}, the change in how many are wrong {parts.composition:+.3f}."
     )
 
@@ -108,7 +113,7 @@ def _evidence(w: Window, o: Outcomes) -> tuple[Evidence, ...]:
 
 
 def _relieved(w: Window) -> NDArray[np.int64]:
-    """Samples wrong at both ends, the largest fall of the loss first."""
+    """List samples wrong at both ends, the largest fall of the loss first."""
     if w.before is None or w.after is None:
         return np.empty(0, np.int64)
     change = w.after.nll - w.before.nll

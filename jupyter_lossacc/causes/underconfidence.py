@@ -14,9 +14,9 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     points,
+    rising_window,
     share_text,
     spoken,
-    window,
 )
 from jupyter_lossacc.causes.repair import Repair, repair
 from jupyter_lossacc.records import (
@@ -41,9 +41,11 @@ GAIN = 10.83  # chi-squared, one degree of freedom, p < 0.001
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask whether a loss rise is the price of probabilities that are too modest."""
-    if episode is None or episode.kind not in RISING_LOSS:
+    if episode is not None and episode.kind not in RISING_LOSS:
         return None
-    w = window(recording, episode)
+    w = rising_window(recording, episode)
+    if w is None and episode is None:
+        return None
     found = repair(w) if w is not None else "fewer than two complete passes lie inside this episode"
     if w is None or isinstance(found, str):
         return not_tested(ID, f"Under-confidence could not be tested: {found}.")
@@ -61,9 +63,12 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             actual=b.nll,
         ),
         action=(
-            "Look for what holds the probabilities down: label smoothing, mixup, strong weight decay or dropout, a "
-            "loss other than cross-entropy. It does no harm to accuracy; where probabilities matter, divide the "
-            f"logits by {b.temperature:.2f} or weaken it. Input noise or augmentation and more epochs suit it well."
+            "Look for what holds the probabilities down: label smoothing, mixup, strong weight decay or "
+            "dropout, a "
+            "loss other than cross-entropy. It does no harm to accuracy; where probabilities matter, divide "
+            "the "
+            f"logits by {b.temperature:.2f} or weaken it. Input noise or augmentation and more epochs suit "
+            "it well."
         ),
         experiment=Experiment(
             code=(
@@ -73,7 +78,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ),
             prediction=f"The second number is close to {b.repaired:.3f}, clearly below the first.",
             result=(
-                f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss {b.nll:.3f} "
+                f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
+                f"{b.nll:.3f} "
                 f"-> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy unchanged at "
                 f"{percent(w.end.accuracy, 1)}."
             ),
@@ -101,9 +107,12 @@ def _verdict(w: Window, r: Repair) -> Verdict:
 def _statement(w: Window, r: Repair) -> str:
     a, b = r.before, r.after
     return (
-        f"{spoken(w.split).capitalize()} loss changes by {w.loss_change:+.3f} nats {epochs_of(w)} and accuracy by "
-        f"{points(w.accuracy_change)}; the best temperature goes from {a.temperature:.2f} to {b.temperature:.2f}, "
-        f"and with it repaired the loss changes by {b.repaired - a.repaired:+.3f}: {share_text(r.share)} of the "
+        f"{spoken(w.split).capitalize()} loss changes by {w.loss_change:+.3f} nats {epochs_of(w)} and "
+        "accuracy by "
+        f"{points(w.accuracy_change)}; the best temperature goes from {a.temperature:.2f} to "
+        f"{b.temperature:.2f}, "
+        f"and with it repaired the loss changes by {b.repaired - a.repaired:+.3f}: {share_text(r.share)} of "
+        "the "
         "change is miscalibration."
     )
 
@@ -129,7 +138,7 @@ def _evidence(w: Window, r: Repair) -> tuple[Evidence, ...]:
 
 
 def _less_sure(w: Window) -> NDArray[np.int64]:
-    """Samples that are right at the end with the largest loss increase first."""
+    """List samples that are right at the end with the largest loss increase first."""
     if w.before is None or w.after is None:
         return np.empty(0, np.int64)
     increase = w.after.nll - w.before.nll
@@ -137,4 +146,4 @@ def _less_sure(w: Window) -> NDArray[np.int64]:
     return w.after.sample_ids[rows[np.argsort(-increase[rows], kind="stable")]][:200]
 
 
-CAUSE = Cause(id=ID, examine=examine, scope="episode")
+CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import default_split, percent, spoken
-from jupyter_lossacc.causes.repair import wobble
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.resampling import mcnemar, paired_difference
 from jupyter_lossacc.stats.rescaling import rescaled_nll
 
@@ -97,7 +97,8 @@ def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
     value = curve.chosen_by[curve.best]
     if not curve.calibrated:
         return (
-            f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss, {value:.3f} nats, is the lowest. "
+            f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss, {value:.3f} nats, is the "
+            "lowest. "
             "Calibration could not be repaired from these records, so the loss was taken as it is."
         )
     apply = (
@@ -106,7 +107,8 @@ def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
         else f"Divide its logits by {best.temperature:.2f} wherever probabilities matter."
     )
     return (
-        f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss with calibration repaired, {value:.3f} "
+        f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss with calibration repaired, "
+        f"{value:.3f} "
         f"nats, is the lowest (accuracy {percent(best.accuracy, 1)}). {apply}"
     )
 
@@ -127,7 +129,7 @@ def _alternatives(recording: Recording, curve: _Curve) -> tuple[Alternative, ...
 
 
 def _shown_loss(s: EpochSummary) -> float:
-    """The loss as the user's own curve shows it."""
+    """Return the loss as the user's own curve shows it."""
     value = s.reported_loss if np.isfinite(s.reported_loss) else s.nll
     return value if np.isfinite(value) else float("nan")
 
@@ -257,11 +259,8 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
         return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
             curve
         )
-    return (
-        "undecided",
-        f"The {what} is about level (lowest at epoch {epochs[curve.best]}); {patience} epochs without a new "
-        "lowest would settle it.",
-    )
+    level = f"The {what} is about level (lowest at epoch {epochs[curve.best]})"
+    return "undecided", f"{level}; {patience} epochs without a new lowest would settle it."
 
 
 def _in_spite(curve: _Curve) -> str:
@@ -281,14 +280,14 @@ def _slope(epochs: NDArray[np.int64], values: Floats) -> tuple[float, float]:
         return 0.0, float("inf")
     centred = x - x.mean()
     weight = float((centred**2).sum())
-    noise = wobble(y)
+    noise = epoch_noise(y)
     if np.isnan(noise):
         noise = float(np.std(y, ddof=1))
     return float(centred @ y / weight), noise / np.sqrt(weight)
 
 
 def _optimism(curve: _Curve) -> str:
-    """How much choosing the best of many epochs on these samples flatters the number."""
+    """Say how much choosing the best of many epochs on these samples flatters the number."""
     sums = [s.accumulators for s in curve.passes]
     counts = [a.count for a in sums if a is not None]
     if (
@@ -308,6 +307,8 @@ def _optimism(curve: _Curve) -> str:
     optimism = max(float(honest - (folds @ weights).min()), 0.0)
     amount = "less than 0.001" if optimism < 0.001 else f"about {optimism:.3f}"
     return (
-        f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks {amount} nats "
-        "better than it is (choosing on four fifths, measuring on the rest); the number to report is a test set's."
+        f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks {amount} "
+        "nats "
+        "better than it is (choosing on four fifths, measuring on the rest); the number to report is a test "
+        "set's."
     )

@@ -70,12 +70,13 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
     """
     standing = [e for e in episodes if not e.retracted]
     quiet = not any(e.harmful for e in standing)
-    run_causes = [c for c in CAUSES if c.scope in ("run", "both") or (quiet and c.scope == "no_episode")]
+    about_run = {"run", "both"} | ({"no_episode", "episode_or_run"} if quiet else set())
+    run_causes = [c for c in CAUSES if c.scope in about_run]
     run_findings = _examine_all(run_causes, recording, None)
     facts = tuple(f for f in run_findings[0] if f.verdict == "supported")
     results = []
     for episode in standing:
-        causes = [c for c in CAUSES if c.scope in ("episode", "both")]
+        causes = [c for c in CAUSES if c.scope in ("episode", "both", "episode_or_run")]
         results.append(_diagnosis(recording, episode, _examine_all(causes, recording, episode), facts))
     results.append(_diagnosis(recording, None, run_findings, facts))
     return tuple(results)
@@ -125,8 +126,10 @@ def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[F
         f = finding
         reasons = sorted(c for c in supported if f.cause in _EXPLAINED_AWAY.get(c, ()))
         if f.verdict == "supported" and reasons:
-            because = f"{f.statement} It cannot be told apart from {_words(reasons[0])}, found in this run: repair that first."
-            f = replace(f, verdict="undecided", statement=because)
+            first = (
+                f"It cannot be told apart from {_words(reasons[0])}, found in this run: repair that first."
+            )
+            f = replace(f, verdict="undecided", statement=f"{f.statement} {first}")
         result.append(f)
     return result
 
@@ -150,7 +153,8 @@ def _unexplained(episode: Episode, findings: tuple[Finding, ...]) -> list[str]:
         rest = 1 - sum(shares)
         if rest > 0.1:
             limits.append(
-                f"About {percent(rest)} of the rise is not explained by a supported cause of calibration or overfitting."
+                f"About {percent(rest)} of the rise is not explained by a supported cause of calibration or "
+                "overfitting."
             )
     if not supported:
         limits.append("No cause examined is supported for this episode.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 __all__ = [
     "BETAS",
@@ -20,11 +21,13 @@ __all__ = [
     "TemperatureFit",
     "cross_fitted_by_fold",
     "cross_fitted_nll",
+    "dense_profile",
     "expected_calibration_error",
     "fit_noise_floor",
     "fit_temperature",
     "fold_of",
     "nll_at",
+    "noise_profile",
 ]
 
 Floats = NDArray[np.float64]
@@ -162,10 +165,51 @@ def cross_fitted_nll(count: Floats, nll: Floats, slope: Floats, betas: Floats = 
     return float(count[filled] @ losses[filled] / count.sum())
 
 
+def noise_profile(noise_nll: Floats, betas: Floats = BETAS) -> tuple[Floats, Floats]:
+    """Lowest loss over temperatures for every floor level, by a parabola through the best grid points.
+
+    Parameters
+    ----------
+    noise_nll : ndarray of shape (n_betas, n_etas)
+        Summed loss under each (beta, eta), nats.
+    betas : ndarray of shape (n_betas,)
+
+    Returns
+    -------
+    loss, beta : ndarray of shape (n_etas,)
+    """
+    log_beta = np.log(betas)
+    i = np.clip(np.argmin(noise_nll, axis=0), 1, len(betas) - 2)
+    columns = np.arange(noise_nll.shape[1])
+    low, middle, high = (noise_nll[i + k, columns] for k in (-1, 0, 1))
+    step = log_beta[1] - log_beta[0]  # the grid is log-spaced
+    curvature = low - 2 * middle + high
+    shift = np.divide(low - high, 2 * curvature, out=np.zeros_like(low), where=curvature > 0)
+    shift = np.clip(shift, -1.0, 1.0)
+    loss = middle + shift * (high - low) / 2 + shift**2 * curvature / 2
+    return np.minimum(loss, noise_nll.min(axis=0)), np.exp(log_beta[i] + shift * step)
+
+
+def dense_profile(
+    noise_nll: Floats, betas: Floats = BETAS, etas: Floats = ETAS
+) -> tuple[Floats, Floats, Floats]:
+    """Profile of the floor level on 2001 levels, by a cubic spline through the grid.
+
+    Returns
+    -------
+    eta, loss, beta : ndarray of shape (2001,)
+    """
+    loss, beta = noise_profile(noise_nll, betas)
+    # In this variable the grid is about evenly spaced, zero included.
+    warped = np.log1p(etas / 0.01)
+    fine = np.linspace(0.0, warped[-1], 2001)
+    return 0.01 * np.expm1(fine), CubicSpline(warped, loss)(fine), np.interp(fine, warped, beta)
+
+
 def fit_noise_floor(
     noise_nll: Floats, n_samples: float, n_classes: int, betas: Floats = BETAS, etas: Floats = ETAS
 ) -> NoiseFloor:
-    """Fit the noise-floor calibrator on its grid, refined by a parabola along eta.
+    """Fit the noise-floor calibrator from its loss on a grid.
 
     Parameters
     ----------
@@ -176,17 +220,11 @@ def fit_noise_floor(
     """
     if not np.isfinite(noise_nll).all():
         return NoiseFloor(np.nan, np.nan, np.nan, np.nan, np.nan)
-    profile = noise_nll.min(axis=0)  # best temperature for each floor level
-    j = int(np.argmin(profile))
-    eta, best = float(etas[j]), float(profile[j])
-    if 0 < j < len(etas) - 1:
-        a, b, c = np.polyfit(etas[j - 1 : j + 2] - eta, profile[j - 1 : j + 2], 2)
-        if a > 0:
-            shift = float(np.clip(-b / (2 * a), etas[j - 1] - eta, etas[j + 1] - eta))
-            eta, best = eta + shift, float(a * shift**2 + b * shift + c)
-    beta = float(betas[int(np.argmin(noise_nll[:, j]))])
-    llr = 2 * (float(profile[0]) - best)
-    return NoiseFloor(1 / beta, eta, eta * (n_classes - 1) / n_classes, best / n_samples, max(llr, 0.0))
+    eta, loss, beta = dense_profile(noise_nll, betas, etas)
+    j = int(np.argmin(loss))
+    llr = max(2 * float(loss[0] - loss[j]), 0.0)
+    rate = float(eta[j]) * (n_classes - 1) / n_classes
+    return NoiseFloor(float(1 / beta[j]), float(eta[j]), rate, float(loss[j]) / n_samples, llr)
 
 
 def expected_calibration_error(bins: Floats) -> float:

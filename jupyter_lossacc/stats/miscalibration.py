@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.stats.calibration import cross_fitted_nll, fit_temperature, nll_at
+from jupyter_lossacc.stats.calibration import cross_fitted_nll, dense_profile, fit_temperature, nll_at
 
 __all__ = ["Miscalibration", "floor_interval", "miscalibration"]
 
@@ -78,37 +78,25 @@ def miscalibration(
     )
 
 
-def floor_interval(noise_nll: Floats, etas: Floats, n_classes: int) -> tuple[float, float]:
+def floor_interval(noise_nll: Floats, betas: Floats, etas: Floats, n_classes: int) -> tuple[float, float]:
     """95 % profile-likelihood interval of the flip rate of the noise-floor calibrator.
 
     Parameters
     ----------
     noise_nll : ndarray of shape (n_betas, n_etas)
         Summed loss, nats.
+    betas : ndarray of shape (n_betas,)
     etas : ndarray of shape (n_etas,)
     n_classes : int
 
     Returns
     -------
     low, high : float
-        In shares of samples, interpolated linearly between grid levels.
+        In shares of samples.
     """
-    profile = noise_nll.min(axis=0)
-    excess = 2 * (profile - profile.min()) - 3.841  # 95 % quantile of chi-squared, 1 df
-    best = int(np.argmin(profile))
+    if not np.isfinite(noise_nll).all():
+        return float("nan"), float("nan")
+    eta, loss, _ = dense_profile(noise_nll, betas, etas)
+    inside = np.flatnonzero(2 * (loss - loss.min()) < 3.841)  # 95 % quantile of chi-squared, 1 df
     scale = (n_classes - 1) / n_classes
-
-    def crossing(inner: int, outer: int) -> float:
-        t = -excess[inner] / (excess[outer] - excess[inner])
-        return float(etas[inner] + t * (etas[outer] - etas[inner]))
-
-    low, high = float(etas[0]), float(etas[-1])
-    for j in range(best, 0, -1):
-        if excess[j - 1] > 0:
-            low = crossing(j, j - 1)
-            break
-    for j in range(best, len(etas) - 1):
-        if excess[j + 1] > 0:
-            high = crossing(j, j + 1)
-            break
-    return low * scale, high * scale
+    return float(eta[inside[0]] * scale), float(eta[inside[-1]] * scale)
