@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +50,7 @@ def delete_run(reference: str | Path, store_dir: Path) -> str:
         When it is still being recorded, or the disk refuses.
     """
     run_dir = find_run(reference, store_dir)
-    with suppress(StoreVersionError):  # newer or not, a folder can be deleted
-        require_stopped(run_dir, read_head(run_dir), "be deleted")
+    require_stopped(run_dir, _said(run_dir), "be deleted")  # also one of a newer version, or a damaged one
     try:
         # Renamed first: a deletion that is cut short leaves no half run behind.
         doomed = run_dir.with_name(f".deleted-{run_dir.name}")
@@ -122,7 +120,8 @@ def _described(run_dir: Path) -> dict[str, Any]:
         head = read_head(run_dir)
         status = run_status(run_dir, head)
     except StoreVersionError:
-        status = "newer version"
+        said = _said(run_dir)
+        head, status = {key: str(said.get(key, "")) for key in ("name", "started")}, "newer version"
     except StoreError:
         status = "damaged"
     last = head.get("last") or {}
@@ -134,6 +133,7 @@ def _described(run_dir: Path) -> dict[str, Any]:
         "epochs": head.get("epochs", 0),
         "steps": head.get("steps", 0),
         "passes": head.get("passes", 0),
+        "splits": ", ".join(head.get("splits", ())),
         "split": last.get("split", ""),
         "loss": _number(last.get("reported_loss")),
         "accuracy": _number(last.get("accuracy")),
@@ -146,18 +146,20 @@ def _number(value: object) -> float:
 
 
 def _name(run_dir: Path) -> str:
-    return str(_head_or_empty(run_dir).get("name", ""))
+    return str(_said(run_dir).get("name", ""))
 
 
 def _started(run_dir: Path) -> str:
-    return str(_head_or_empty(run_dir).get("started", ""))
+    return str(_said(run_dir).get("started", ""))
 
 
-def _head_or_empty(run_dir: Path) -> dict[str, Any]:
+def _said(run_dir: Path) -> dict[str, Any]:
+    """Return ``run.json`` as it is, of any version; empty when it cannot be read."""
     try:
-        return read_head(run_dir)
-    except StoreError:
+        head = json.loads((run_dir / HEAD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return head if isinstance(head, dict) else {}
 
 
 def _not_found(text: str, store_dir: Path, names: Mapping[str, str], begins: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import asdict, replace
@@ -89,6 +90,7 @@ class RunWriter:
             epochs=max(summary.epoch, self._head.get("epochs", 0)),
             steps=max(summary.step, self._head.get("steps", 0)),
             passes=self._next_pass,
+            splits=list(dict.fromkeys([*self._head.get("splits", ()), summary.split])),
             **({} if summary.training else {"last": _glance(summary)}),
         )
         if len(metrics_parts(self.path)) > PARTS_BEFORE_MERGE:
@@ -220,5 +222,6 @@ def _head_of(info: RunInfo) -> dict[str, Any]:
 def _glance(summary: EpochSummary) -> dict[str, Any]:
     """Return the numbers of the last evaluation that a list of runs shows."""
     names = ("split", "epoch", "reported_loss", "nll", "accuracy")
-    # NaN is no JSON: null stands for it.
-    return {k: None if (v := getattr(summary, k)) != v else v for k in names}
+    values = {name: getattr(summary, name) for name in names}
+    # NaN and infinity are no JSON: null stands for them.
+    return {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in values.items()}

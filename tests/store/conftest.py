@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from jupyter_lossacc.records import Recording, RunInfo
+from jupyter_lossacc.records import Predictions, Recording, RunInfo
 from jupyter_lossacc.store import RunWriter, run_id
 from tests.recordings import train_and_record
 
@@ -57,10 +57,19 @@ def store_run(store_dir: Path, recording: Recording) -> Callable[..., Path]:
     return store
 
 
-def random_labels(n: int, n_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits (n, n_classes) of a model that is right about as often as not, and targets."""
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(0, n_classes, n)
-    logits = rng.normal(size=(n, n_classes)).astype(np.float32) * 3
-    logits[np.arange(n), targets] += 8 * (rng.random(n) < 0.7)
-    return logits, targets
+def random_predictions(n: int, n_classes: int) -> Predictions:
+    """Return records that compress badly: random labels, numbers of full entropy, ids with gaps."""
+    rng = np.random.default_rng(n)
+    targets = rng.integers(0, n_classes, n, dtype=np.int32)
+    predicted = np.where(rng.random(n) < 0.6, targets, rng.integers(0, n_classes, n, dtype=np.int32))
+    nll = rng.exponential(size=n).astype(np.float32)
+    return Predictions(
+        sample_ids=np.sort(rng.choice(5 * n, n, replace=False)),
+        targets=targets,
+        predicted=predicted,
+        correct=(targets == predicted).astype(np.float32),
+        nll=nll,
+        reported_loss=nll * np.float32(1.1),
+        confidence=rng.random(n, dtype=np.float32),
+        margin=rng.normal(size=n).astype(np.float32),
+    )
