@@ -6,7 +6,6 @@ Everything is computed from the records when it is first asked for; nothing here
 from __future__ import annotations
 
 from functools import cached_property
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.errors import DiagnosisError
@@ -294,9 +293,9 @@ class Run:
 
     def png(self, dpi: int = 80) -> bytes:
         """Return the curves as a PNG picture."""
-        buffer = BytesIO()
-        self.figure().savefig(buffer, format="png", dpi=dpi)
-        return buffer.getvalue()
+        from jupyter_lossacc.views.figures import figure_png
+
+        return figure_png(self.recording, self.episodes, self.diagnose(), self.checkpoint, dpi)
 
     def to_html(self) -> str:
         """Return a standalone page with the interactive panel; it opens offline."""

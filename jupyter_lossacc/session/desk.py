@@ -26,7 +26,12 @@ __all__ = ["Desk", "View"]
 
 
 class View(Protocol):
-    """What shows a run while it is going on and when it has ended."""
+    """What shows a run while it is going on and when it has ended.
+
+    `live` says whether `update` does anything: without it nothing is analysed before the end.
+    """
+
+    live: bool
 
     def open(self, name: str) -> None:
         """Appear, before anything is known."""
@@ -77,7 +82,7 @@ class Desk:
         self._writer = writer
         self._keep = keep
         self._shown: tuple[Episode, ...] = ()
-        self._analyst = Analyst(self._analyse, on_error)
+        self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
     @property
     def path(self) -> Path | None:
@@ -108,7 +113,8 @@ class Desk:
 
     def close(self, status: str) -> Findings:
         """End the run and return what is known about it; the clerk must have finished."""
-        self._analyst.close()
+        if self._analyst is not None:
+            self._analyst.close()
         self.ledger.status = status
         if self._writer is not None:
             self._stored(lambda writer: writer.set_status(status))
@@ -122,7 +128,8 @@ class Desk:
         predictions = passed.predictions if wanted else None
         self._stored(lambda writer: writer.append(summary, None if self._keep == "none" else predictions))
         self.ledger.append(summary, predictions)
-        self._analyst.wake()
+        if self._analyst is not None:
+            self._analyst.wake()
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
         self._stored(lambda writer: writer.append_steps(columns))

@@ -1,18 +1,78 @@
-"""Sentences that a finished cell owes its reader: what was not seen, and what to do about it."""
+"""Sentences that a finished cell owes its reader: what was expected, what came, what to do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from jupyter_lossacc.capture.capture import Capture
+    from jupyter_lossacc.capture.capture import Counters
     from jupyter_lossacc.records import Recording
 
 __all__ = ["closing_notes"]
 
+_BY_HAND = "hand batches over with recorder.log_batch(...) (see `%lossacc?`)"
 
-def closing_notes(capture: Capture, recordings: Sequence[Recording], status: str) -> tuple[str, ...]:
-    """Return what was expected and did not come; empty when all is as it should be."""
-    return ()
+
+def closing_notes(counters: Counters, recordings: Sequence[Recording], status: str) -> tuple[str, ...]:
+    """Say what was not seen; empty when all is as it should be.
+
+    Parameters
+    ----------
+    counters : Counters
+        What capture saw.
+    recordings : sequence of Recording
+        One per run.
+    status : str
+        How the cell ended.
+    """
+    return (*_about_training(counters, status), *_about_values(counters), *_about_validation(recordings))
+
+
+def _about_training(counters: Counters, status: str) -> Iterator[str]:
+    if counters.losses == 0:
+        early = " The cell ended early." if status != "finished" else ""
+        yield (
+            "Expected a PyTorch training in this cell, but no loss function of torch was called."
+            f"{early} Put %%lossacc above the cell that runs the training loop; for a loss computed by "
+            f"hand, {_BY_HAND}."
+        )
+    elif counters.backwards == 0:
+        yield (
+            f"Expected a training, but none of the {counters.losses} losses computed here was followed by "
+            "backward(): this cell only evaluates. Put %%lossacc above the cell that trains, or continue "
+            "its run here with `%%lossacc --resume`."
+        )
+    if counters.regressions and counters.regressions >= counters.losses - counters.unreadable:
+        yield (
+            "Expected class labels, but the targets are continuous numbers: this is a regression, which "
+            "has no accuracy. Loss and accuracy cannot be compared here."
+        )
+
+
+def _about_values(counters: Counters) -> Iterator[str]:
+    if counters.first_not_finite is not None:
+        split, epoch, step = counters.first_not_finite
+        yield (
+            f"The loss became NaN or infinite {counters.not_finite} times, first in epoch {epoch} "
+            f"({split}, after step {step}). Try a lower learning rate, and look for divisions or "
+            "logarithms of zero in the loss."
+        )
+    for name in counters.empty_loaders:
+        loader = f"The loader {name!r}" if name else "A loader"
+        yield f"{loader} gave no batch: expected samples to evaluate. Check its dataset, and drop_last."
+
+
+def _about_validation(counters: Counters, recordings: Sequence[Recording]) -> Iterator[str]:
+    if counters.empty_loaders:
+        return  # said above, with its reason
+    for recording in recordings:
+        training = [s for s in recording.summaries if s.split == "train" and s.training]
+        if training and all(s.split == "train" for s in recording.summaries):
+            epochs = max(s.epoch for s in training)
+            yield (
+                f"Expected an evaluation on held-out data, but this cell only trained ({epochs} epochs): "
+                "validation loss and accuracy cannot be compared. Evaluate once per epoch in the loop; if "
+                "the evaluation is in the next cell, put `%%lossacc --resume` above it."
+            )

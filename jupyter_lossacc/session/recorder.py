@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
@@ -24,6 +23,7 @@ from jupyter_lossacc.session.options import Options
 from jupyter_lossacc.session.threads import Clerk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import ArrayLike
@@ -127,7 +127,9 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
             )
         status = _status(error)
-        notes = closing_notes(self._capture, [desk.ledger.recording() for desk in self._desks], status)
+        notes = closing_notes(
+            self._capture.counters, [desk.ledger.recording() for desk in self._desks], status
+        )
         for desk in self._desks:
             self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:
@@ -177,7 +179,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     # What capture reports (training thread) ------------------------------------------------------
 
-    def run_started(self, run: int, name_hint: str) -> None:
+    def run_started(self, run: int, name_hint: str) -> None:  # noqa: ARG002
         """Open a desk for a new model or fold."""
         name = self.options.name or "run"
         if run > 0:

@@ -19,6 +19,8 @@ __all__ = ["NoView", "TextView"]
 class NoView:
     """Shows nothing; what was recorded is there to be asked for."""
 
+    live = False
+
     def open(self, name: str) -> None:
         """Do nothing."""
 
@@ -39,8 +41,9 @@ class TextView(NoView):
     """Writes the diagnosis in words when the run has ended."""
 
     def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
-        """Write the summary, or why there is none."""
-        lines = list(notes)
-        if findings is not None:
-            lines.append(summary(findings.recording, findings.episodes, findings.diagnoses, findings.advice))
-        sys.stdout.write("\n".join(lines) + "\n")
+        """Write the summary (the notes are among its limits), or why there is none."""
+        if findings is None:
+            text = "\n".join(f"lossacc: {note}" for note in notes or ("nothing was recorded.",))
+        else:
+            text = summary(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+        sys.stdout.write(text + "\n")

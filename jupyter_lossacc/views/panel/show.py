@@ -36,6 +36,8 @@ class PanelView(NoView):
         Set when Stop is pressed.
     """
 
+    live = True
+
     def __init__(self, save: str, stop: threading.Event) -> None:
         self._save = save
         self._stop = stop
@@ -71,12 +73,14 @@ class PanelView(NoView):
         else:
             state = _state(findings)
             self._panel.push_state(state)
-            self._handle.update(bundle_of(findings, self._save), raw=True)
+            self._handle.update(bundle_of(findings, self._save, uid=self._panel.run), raw=True)
         self._panel.close()
 
 
 class FigureView(NoView):
     """A picture of the curves, drawn anew after each analysis."""
+
+    live = True
 
     def __init__(self, save: str) -> None:
         self._save = save
@@ -101,10 +105,10 @@ class FigureView(NoView):
             self._handle.update(_picture(findings), raw=True)
 
 
-def bundle_of(findings: Findings, save: str) -> dict[str, Any]:
-    """Return what stays in the notebook for a finished run."""
+def bundle_of(findings: Findings, save: str, uid: str = "") -> dict[str, Any]:
+    """Return what stays in the notebook for a finished run; `uid` is that of its live panel."""
     png = figure_png(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
-    return dict(frozen_bundle(_state(findings), png, mode=cast("SaveMode", save)))
+    return dict(frozen_bundle(_state(findings), png, mode=cast("SaveMode", save), uid=uid))
 
 
 def _picture(findings: Findings) -> dict[str, Any]:
