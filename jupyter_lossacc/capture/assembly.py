@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.events import LossEvent
 from jupyter_lossacc.capture.reduction import Sums
-from jupyter_lossacc.capture.sample_ids import Origin
 from jupyter_lossacc.records import LossInfo, Pass, Predictions
 from jupyter_lossacc.stats.calibration import fold_of
 
@@ -52,7 +51,6 @@ class OpenPass:
         self.n_classes = 0
         self.damaged = False
         self.ids_known = True
-        self.origins: list[Origin] = []
         self._columns: list[NDArray[np.float32]] = []
         self._ids: list[Ids] = []
         self._value = self._weight = 0.0
@@ -121,10 +119,6 @@ class OpenPass:
         for event, _ in waiting:
             event.logits = event.targets = None
 
-    def verified_ids(self) -> bool:
-        """Whether ids taken from the user's own tensors still stand: the tensors must be alive."""
-        return self.ids_known and all(origin.alive() for origin in self.origins)
-
     def targets_in_order(self) -> NDArray[np.int32]:
         """Targets in the order in which they were seen."""
         if not self._columns:
@@ -143,7 +137,7 @@ class OpenPass:
         """Return the finished pass."""
         self.settle()
         columns = np.concatenate(self._columns, axis=1)
-        ids_known = self.verified_ids()
+        ids_known = self.ids_known
         ids = self.all_ids() if ids_known else np.arange(columns.shape[1], dtype=np.int64)
         counted = columns[COUNTED] > 0
         columns, ids = columns[:, counted], ids[counted]

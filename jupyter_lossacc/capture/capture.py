@@ -122,7 +122,7 @@ class Capture:
         global _active  # noqa: PLW0603 - see __enter__
         try:
             self._patches.undo()
-            self._index.remove()
+            self._index.close()
             self.journal.flush()
             self.journal.open = False
             self._end(complete=error is None)

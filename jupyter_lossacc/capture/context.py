@@ -21,7 +21,7 @@ from jupyter_lossacc.capture.criteria import fold_columns
 from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.loaders import Batch, LoaderPass
 from jupyter_lossacc.capture.runs import Run, Seen
-from jupyter_lossacc.capture.sample_ids import BatchBook, Match
+from jupyter_lossacc.capture.sample_ids import BatchBook, Holding, Match
 from jupyter_lossacc.capture.splits import Splits
 from jupyter_lossacc.records import Pass
 
@@ -29,7 +29,6 @@ __all__ = ["Counters", "Interpreter", "Sink"]
 
 Ids = NDArray[np.int64]
 _MAX_WAITING = 512
-_MAX_ORIGINS = 4096
 _CLASSES = ("multiclass", "binary", "multilabel", "dense")
 
 
@@ -128,7 +127,7 @@ class Interpreter:
         self._candidate: OptimizerEvent | None = None
         self._last_open: tuple[OpenPass, int] | None = None
         self._revisited = False  # the batch at hand was recorded in an earlier pass
-        self._origin_steps: dict[int, int] = {}  # tensors used as targets -> step of their first use
+        self._holding = Holding()
         self.uses_loaders: bool | None = None
 
     # ------------------------------------------------------------------ reading
@@ -152,6 +151,8 @@ class Interpreter:
         if isinstance(item, LossEvent):
             self.counters.losses += 1
             self._match_values(item)
+            if item.match is None and item.origin is not None:
+                self._holding.note(item.origin, self.counters.steps)
             self._waiting.append(item)
             if item.number >= 0:
                 self._undecided[item.number] = item
@@ -164,10 +165,8 @@ class Interpreter:
             self._waiting.append(item)
         elif isinstance(item, OptimizerEvent):
             self._waiting.append(item)
-        elif isinstance(item, LoaderPass) and item.n_given == 0:
-            name = item.names[0] if item.names else ""
-            if name not in self.counters.empty_loaders:
-                self.counters.empty_loaders.append(name)
+        elif isinstance(item, LoaderPass):
+            self._waiting.append(item)
 
     def _match_values(self, event: LossEvent) -> None:
         """Find the batch by the values of the target, now that they are on the host."""
@@ -206,8 +205,16 @@ class Interpreter:
                 self._step(item)
             elif isinstance(item, OptimizerEvent):
                 self._optimizer(item)
+            elif isinstance(item, LoaderPass):
+                self._ended(item)
             else:
                 self.run.add_bare_root(item)
+
+    def _ended(self, source: LoaderPass) -> None:
+        source.ended = True
+        name = source.names[0] if source.names else ""
+        if source.exhausted and not source.n_given and name not in self.counters.empty_loaders:
+            self.counters.empty_loaders.append(name)
 
     def _decided(self, event: LossEvent, *, final: bool) -> bool:
         """Whether phase and run of an event are known; settles the phase where it can."""
@@ -218,6 +225,8 @@ class Interpreter:
             event.phase = "eval"
         if final:
             return True
+        if event.match is None and not any(isinstance(item, LossEvent) for item in list(self._waiting)[1:]):
+            return False  # the next loss shows whether the user holds the targets
         if event.phase == "train":
             if len(self._waiting) > 64 and self._last_step < 0:
                 self._free_steps = True
@@ -292,8 +301,6 @@ class Interpreter:
         else:
             opened = self._eval_pass(event, ids)
             opened.step = self.run.step
-        if event.match is None and event.origin is not None:
-            opened.origins.append(event.origin)
         opened.add(event, columns, ids, self._value(event))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
@@ -315,8 +322,9 @@ class Interpreter:
         """Match by a sibling under the same backward, or by order."""
         if event.root is not None:
             for other in event.root.events:
-                if other is not event and other.match is not None and other.n_rows == event.n_rows:
-                    return Match(other.match.batch, other.match.first, "sibling")
+                match = other.match
+                if other is not event and match is not None and other.n_rows == event.n_rows:
+                    return Match(match.batch, match.first, "sibling")
         if self._held(event):
             return None
         found = self.book.by_order(event.n_rows, event.candidates)
@@ -325,21 +333,25 @@ class Interpreter:
         return found
 
     def _held(self, event: LossEvent) -> bool:
-        """Whether the targets are rows of a tensor that the user holds, and not a batch's own tensor."""
+        """Whether the targets are rows of a tensor that the user holds, and not a batch's own tensor.
+
+        A tensor made for one batch is gone once the next loss is computed.
+        """
         origin = event.origin
-        if origin is None or not origin.alive():
+        if origin is None:
             return False
-        first = self._origin_steps.setdefault(origin.key, self.run.step)
-        if len(self._origin_steps) > _MAX_ORIGINS:
-            self._origin_steps = {origin.key: first}
-        return first != self.run.step or not (origin.whole and origin.n_rows == event.n_rows)
+        if event.held is None:
+            event.held = self._holding.holds(origin, event.phase or "eval")
+        return event.held
 
     def _samples(self, event: LossEvent) -> tuple[NDArray[np.float32], Ids | None]:
         """Columns per sample, and sample ids where they are known."""
         columns = event.columns
         if event.match is None:
             origin = event.origin
-            return columns, origin.ids if origin is not None and len(origin.ids) == columns.shape[1] else None
+            if origin is None or len(origin.ids) != columns.shape[1] or not self._held(event):
+                return columns, None
+            return columns, origin.ids
         batch, first = event.match.batch, event.match.first
         n = columns.shape[1]
         if n > batch.size and batch.size and n % batch.size == 0:
@@ -353,7 +365,8 @@ class Interpreter:
     def _belongs(self, event: LossEvent) -> bool:
         """Whether a loss is the record of its batch, and not a second look at it or a side term."""
         if event.match is not None:
-            return not self._again(event.match, event.phase or "eval")
+            # A term beside one whose batch is known for certain is never the record of that batch.
+            return event.match.source != "sibling" and not self._again(event.match, event.phase or "eval")
         if self._held(event):
             return True
         if event.phase == "train":
@@ -507,7 +520,7 @@ class Interpreter:
         if source is not None:
             # An iterator left after one batch may be ``next(iter(loader))``, which goes on.
             sampled = opened.phase == "train" and source.n_given == 1 and (source.n_batches or 0) > 1
-            return source.over() and (source.exhausted or not sampled)
+            return source.ended and (source.exhausted or not sampled)
         return opened.phase == "eval"
 
     def _finish_over(self, but: OpenPass | None = None) -> None:
@@ -530,6 +543,7 @@ class Interpreter:
         else:
             split = run.splits.name(opened, root=self._root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
+        self._check_ids(split, opened)
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
         if passed.key in run.keys:
             self.limit(
@@ -542,6 +556,21 @@ class Interpreter:
             self._unknown_ids(split)
         self._flush_steps()
         self.sink.pass_finished(run.index, passed)
+
+    def _check_ids(self, split: str, opened: OpenPass) -> None:
+        """Trust ids of a new tensor or dataset only if they come with the targets known for them."""
+        if not opened.ids_known:
+            return
+        root, ids, targets = self._root(opened), opened.all_ids(), opened.targets_in_order()
+        known = self.run.labels.get(split)
+        if known is None:
+            self.run.labels[split] = (root, dict(zip(ids.tolist(), targets.tolist(), strict=True)))
+        elif known[0] != root:
+            labels = known[1]
+            pairs = [
+                (labels[i], t) for i, t in zip(ids.tolist(), targets.tolist(), strict=True) if i in labels
+            ]
+            opened.ids_known = bool(pairs) and all(a == b for a, b in pairs)
 
     def _unknown_ids(self, split: str) -> None:
         self.limit(

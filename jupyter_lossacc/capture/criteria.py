@@ -129,7 +129,8 @@ def read_call(name: str, rest: tuple[Any, ...], original: Callable[..., Any] | N
     unreduced = None
     if original is not None and "reduction" in layout:
         at = layout.index("reduction")
-        tail = list(rest) + [None] * (at + 1 - len(rest))
+        # Without the target of this call, which would be kept alive.
+        tail = [None, *rest[1:]] + [None] * (at + 1 - len(rest))
         tail[at] = "none" if composite else 0
         for i, argument in enumerate(layout):
             if argument in ("size_average", "reduce") and i < len(tail):

@@ -52,6 +52,7 @@ class LossEvent:
     match: Match | None = None
     candidates: tuple[Batch, ...] = ()
     origin: Origin | None = None
+    held: bool | None = None  # whether the user holds the tensor the targets come from
     phase: str | None = None
     root: RootEvent | None = None
     task: str = "unknown"

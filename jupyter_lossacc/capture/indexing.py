@@ -26,12 +26,18 @@ class IndexTap:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._patches: Patches | None = None
+        self._closed = False
 
     def install(self) -> None:
         """Start noting."""
         if self._patches is None:
             self._patches = Patches()
             self._patches.attribute(Tensor, "__getitem__", self._make)
+
+    def close(self) -> None:
+        """Stop noting for good."""
+        self._closed = True
+        self.remove()
 
     def remove(self) -> None:
         """Stop noting."""
@@ -43,7 +49,7 @@ class IndexTap:
         """Stop while loaders give all batches, start again when they do not."""
         if uses_loaders is True:
             self.remove()
-        elif uses_loaders is False:
+        elif uses_loaders is False and not self._closed:
             self.install()
 
     def _make(self, original: Callable[..., Any]) -> Callable[..., Any]:

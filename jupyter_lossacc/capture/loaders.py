@@ -36,7 +36,7 @@ class LoaderPass:
     Parameters
     ----------
     loader : weakref to the DataLoader
-    iterator : weakref to its iterator; dead when nobody can ask for another batch
+    iterator : weakref to its iterator; when it dies nobody can ask for another batch
     names : tuple of str
         What the user's frames call the loader, innermost first.
     n_batches : int, optional
@@ -58,11 +58,8 @@ class LoaderPass:
     sent: dict[int, Any] = field(default_factory=dict)
     n_given: int = 0
     position: int = 0
-    exhausted: bool = False
-
-    def over(self) -> bool:
-        """Whether no further batch can come from this pass."""
-        return self.exhausted or (self.iterator is not None and self.iterator() is None)
+    exhausted: bool = False  # the iterator has said so
+    ended: bool = False  # exhausted, or nobody holds the iterator any more; set in the order of events
 
 
 @dataclass(eq=False, slots=True)
@@ -118,12 +115,18 @@ class _Taps:
         streamed = isinstance(loader.dataset, IterableDataset)
         workers = getattr(loader, "num_workers", 0) > 0
         made = LoaderPass(
-            weakref.ref(loader), weakref.ref(iterator), self.names(loader, frame), n_batches,
+            weakref.ref(loader), None, self.names(loader, frame), n_batches,
             self.datasets.key(loader), indices_known=not (streamed and workers), streamed=streamed,
         )  # fmt: skip
+        made.iterator = weakref.ref(iterator, lambda _: self.end(made))
         setattr(iterator, _MARK, made)
         self.journal.border = True
         return made
+
+    def end(self, current: LoaderPass) -> None:
+        """Entry: (PASS_END, LoaderPass)."""
+        if self.journal.here():
+            self.journal.entries.append((PASS_END, current))
 
     def make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
@@ -147,7 +150,7 @@ class _Taps:
                 try:
                     before = getattr(iterator, _MARK, None)
                     if before is not None:
-                        before.exhausted = True
+                        self.end(before)
                     self.begin(iterator, loader, sys._getframe(1))
                 except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
                     journal.contain("loader", error)
@@ -186,9 +189,9 @@ class _Taps:
                 data = original(iterator)
             except StopIteration:
                 current = getattr(iterator, _MARK, None)
-                if current is not None and journal.here():
+                if current is not None:
                     current.exhausted = True
-                    journal.entries.append((PASS_END, current))
+                    self.end(current)
                 raise
             if journal.here():
                 try:

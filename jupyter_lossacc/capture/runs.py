@@ -53,6 +53,7 @@ class Run:
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
     samples_drawn: int = 0
+    labels: dict[str, tuple[int, dict[int, int]]] = field(default_factory=dict)  # split -> root, target by id
     rows: list[tuple[float, ...]] = field(default_factory=list)
     step_loss: float = math.nan
     step_samples: int = 0

@@ -20,10 +20,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from jupyter_lossacc.capture.loaders import Batch
 
-__all__ = ["BatchBook", "Match", "Origin", "Origins", "index_rows"]
+__all__ = ["BatchBook", "Holding", "Match", "Origin", "Origins", "index_rows"]
 
 Ids = NDArray[np.int64]
 _RECENT = 8  # used batches whose targets are kept for comparison
+_MAX_ORIGINS = 4096
 _MAX_WAITING = 64  # batches fetched ahead of their loss
 
 
@@ -140,6 +141,37 @@ class Origin:
     def alive(self) -> bool:
         """Whether the memory the rows refer to still exists."""
         return not self.storage.expired()
+
+
+class Holding:
+    """Tells tensors that the user holds from tensors made for one batch."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Origin] = {}
+        self._steps: dict[int, tuple[int, int]] = {}  # first and last step at which a tensor was used
+        self._temporary: set[str] = set()
+
+    def note(self, origin: Origin, step: int) -> None:
+        """Note a use of a tensor after `step` optimiser steps."""
+        if len(self._steps) > _MAX_ORIGINS:
+            self._steps.clear()
+        self._steps[origin.key] = (self._steps.get(origin.key, (step, step))[0], step)
+
+    def holds(self, origin: Origin, phase: str) -> bool:
+        """Judge the origin of a loss, once the next loss has been computed.
+
+        A tensor that is gone by then was made for the batch; after the first such one, tensors in
+        that phase count as held only when they were used at several steps.
+        """
+        first, latest = self._steps.get(origin.key, (0, 0))
+        last = self._last.get(phase)
+        self._last[phase] = origin
+        durable = first != latest
+        if not durable and (
+            not origin.alive() or (last is not None and last.key != origin.key and not last.alive())
+        ):
+            self._temporary.add(phase)
+        return durable or (origin.alive() and phase not in self._temporary)
 
 
 class Origins:
