@@ -34,6 +34,7 @@ from jupyter_lossacc.capture.models import Models
 from jupyter_lossacc.capture.optimizers import OptimizerTaps
 from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.capture.reading import Reader
+from jupyter_lossacc.capture.weights import WeightKeeper
 from jupyter_lossacc.errors import CaptureError, LossAccWarning
 
 __all__ = ["Capture", "Counters", "Sink"]
@@ -58,6 +59,8 @@ class Capture:
         Where an earlier recording of the same run ended.
     namespace : mapping, optional
         The user's global names, to find models and the names of loaders.
+    keep_weights : bool
+        Copy the model's weights at the beginning of every evaluation, for `weights_at`.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Capture:
         stop: threading.Event | None = None,
         resume_from: tuple[int, int] | None = None,
         namespace: Mapping[str, Any] | None = None,
+        keep_weights: bool = False,
     ) -> None:
         self.sink = sink
         self.keep = keep
@@ -94,11 +98,19 @@ class Capture:
         )
         self._index = IndexTap(self.journal)
         self._manual = ManualPasses(sink)
+        self._first_step = resume_from[1] if resume_from else 0
+        self._weights = WeightKeeper(self.journal) if keep_weights else None
+        if self._weights is not None:
+            self.journal.evaluating = self._weights.take
 
     @property
     def counters(self) -> Counters:
         """What was seen so far."""
         return self._interpreter.counters
+
+    def weights_at(self, step: int) -> Mapping[str, torch.Tensor] | None:
+        """Return the weights evaluated after `step` optimiser steps; None when they were not taken."""
+        return None if self._weights is None else self._weights.at(step - self._first_step)
 
     def __enter__(self) -> Capture:
         global _active  # noqa: PLW0603 - torch is patched per process, so there can be one only

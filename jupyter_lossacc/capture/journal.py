@@ -64,6 +64,7 @@ class Journal:
         self.n_steps = 0
         self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
         self.model: weakref.ref[torch.nn.Module] | None = None
+        self.evaluating: Callable[[], None] | None = None  # called at every loss without gradients
         self.mode: bool | None = None  # last mode set on any module
         self.find_model: Callable[[], None] | None = None  # called at the first loss
         self._flushed = time.monotonic()

@@ -123,6 +123,8 @@ def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, 
     if journal.find_model is not None:
         journal.find_model()
     no_grad = number < 0
+    if no_grad and journal.evaluating is not None:
+        journal.evaluating()
     if no_grad is not journal.no_grad:
         journal.no_grad, journal.border = no_grad, True
     journal.n_bytes += logits.nbytes

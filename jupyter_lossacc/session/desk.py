@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
@@ -12,6 +12,7 @@ from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.errors import StoreError
 from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.threads import Analyst, Clerk
+from jupyter_lossacc.session.weights import keep_best
 from jupyter_lossacc.views.live import Findings
 
 if TYPE_CHECKING:
@@ -93,13 +94,13 @@ class Desk:
         """Return the run as of now."""
         return Run(self.ledger.recording(), path=self.path)
 
-    def pass_finished(self, passed: Pass) -> None:
-        """Keep a pass; the one before it is on disk when this returns."""
+    def pass_finished(self, passed: Pass, weights: Mapping[str, Any] | None = None) -> None:
+        """Keep a pass and its weights; the pass before it is on disk when this returns."""
         if not self._clerk.wait(timeout=20.0):
             self.limit(
                 "The disk is slower than the training: the newest passes may be missing after a crash."
             )
-        self._clerk.do(lambda: self._keep_pass(passed))
+        self._clerk.do(lambda: self._keep_pass(passed, weights))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
         """Keep optimiser steps."""
@@ -121,13 +122,16 @@ class Desk:
             self._stored(lambda writer: writer.close())
         return self._findings(final=True)
 
-    def _keep_pass(self, passed: Pass) -> None:
+    def _keep_pass(self, passed: Pass, weights: Mapping[str, Any] | None) -> None:
         summary = summarize(passed)
         # Samples seen in training mode are recorded mid-update: kept only when asked for.
         wanted = self._keep == "all" or not (passed.training and passed.split == "train")
         predictions = passed.predictions if wanted else None
         self._stored(lambda writer: writer.append(summary, None if self._keep == "none" else predictions))
         self.ledger.append(summary, predictions)
+        if weights is not None:
+            series = self.ledger.recording().series(summary.split)
+            self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
             self._analyst.wake()
 

@@ -27,7 +27,11 @@ def closing_notes(counters: Counters, recordings: Sequence[Recording], status: s
     status : str
         How the cell ended.
     """
-    return (*_about_training(counters, status), *_about_values(counters), *_about_validation(counters, recordings))
+    return (
+        *_about_training(counters, status),
+        *_about_values(counters),
+        *_about_validation(counters, recordings),
+    )
 
 
 def _about_training(counters: Counters, status: str) -> Iterator[str]:

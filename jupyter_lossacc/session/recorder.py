@@ -102,6 +102,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             keep=self.options.keep,
             stop=self.stop,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
+            keep_weights=self.options.keep_weights == "best",
         )
         self._waiting_view = self._make_view(self)
         self._waiting_view.open(self.options.name or "run")
@@ -202,8 +203,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._early_limits.clear()
 
     def pass_finished(self, run: int, passed: Pass) -> None:
-        """Keep a finished pass."""
-        self._desks[run].pass_finished(passed)
+        """Keep a finished pass, and a copy of the weights it was made with where they are asked for."""
+        self._desks[run].pass_finished(passed, self._weights(passed))
 
     def steps(self, run: int, columns: Mapping[str, Floats]) -> None:
         """Keep optimiser steps."""
@@ -223,6 +224,18 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._early_limits.append(sentence)
 
     # ---------------------------------------------------------------------------------------------
+
+    def _weights(self, passed: Pass) -> Mapping[str, Any] | None:
+        if self.options.keep_weights != "best" or passed.split == "train" or not passed.complete:
+            return None
+        found = None if self._capture is None else self._capture.weights_at(passed.step)
+        if found is None:
+            self.limit(
+                f"The weights of epoch {passed.epoch} could not be kept: expected an evaluation under "
+                "torch.no_grad() of a model that has a name in the calling code. Keep them yourself with "
+                "torch.save(model.state_dict(), ...)."
+            )
+        return found
 
     def _close(self, desk: Desk, status: str, notes: Sequence[str]) -> None:
         for note in notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,16 +25,12 @@ def named_epochs(series: Sequence[EpochSummary]) -> set[int]:
     """
     if not series:
         return set()
+    losses = ("calibrated_nll", "nll", "reported_loss")
     named = {series[-1].epoch}
-    for value in (
-        lambda s: -s.calibrated_nll,
-        lambda s: -s.nll,
-        lambda s: -s.reported_loss,
-        lambda s: s.accuracy,
-    ):
-        finite = [s for s in series if isfinite(value(s))]
+    for measure, sign in (*((name, -1) for name in losses), ("accuracy", 1)):
+        finite = [(sign * getattr(s, measure), s.epoch) for s in series if isfinite(getattr(s, measure))]
         if finite:
-            named.add(max(finite, key=value).epoch)
+            named.add(max(finite, key=itemgetter(0))[1])
     return named
 
 
