@@ -7,12 +7,15 @@
         ├── run.json                                who, when, status, limits
         ├── metrics/part-*.parquet                  a row per pass
         ├── steps/part-*.parquet                    a row per optimiser step
-        ├── predictions/split=val/epoch=00007/step=00000420/part-0.parquet
+        ├── predictions/split=val/epoch=00007/step=420/part-0.parquet
         └── weights/epoch=00007.safetensors         only with --keep-weights
 
 Every file is written under a temporary name and renamed, so a reader sees whole files only and a
 killed kernel loses at most the pass it was in. Facts are stored, conclusions never: a better test
-re-reads old runs.
+re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB or Spark::
+
+    SELECT run, epoch, avg(nll) FROM read_parquet('lossacc_runs/*/predictions/**/*.parquet',
+        hive_types = {'epoch': INT}) GROUP BY ALL
 """
 
 from jupyter_lossacc.store.catalogue import delete_run, find_run, list_runs

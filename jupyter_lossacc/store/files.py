@@ -51,11 +51,7 @@ def predictions_path(run_dir: Path, key: PassKey, rank: int = 0) -> Path:
     split, epoch, step = key
     # Hive engines decode %XX, so any name the user gave a split survives as a folder.
     folder = (
-        run_dir
-        / "predictions"
-        / f"split={quote(split, safe=' ')}"
-        / f"epoch={epoch:05d}"
-        / f"step={step:08d}"
+        run_dir / "predictions" / f"split={quote(split, safe=' ')}" / f"epoch={epoch:05d}" / f"step={step}"
     )
     return folder / f"part-{rank}.parquet"
 
