@@ -1,0 +1,183 @@
+"""What `record` promises: exact numbers, an untouched training, and clear words when something is off."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import jupyter_lossacc as la
+from tests.digits import Training
+
+
+def test_numbers_equal_those_the_loop_computed_itself(tmp_path: Path) -> None:
+    training = Training()
+    with la.record("exact", store=tmp_path, view="none"):
+        training.run()
+    run = la.last_run()
+    val = run.metrics.query("split == 'val'")
+    assert val["epoch"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(val["reported_loss"], [t[0] for t in training.truth], rtol=1e-6)
+    np.testing.assert_allclose(val["accuracy"], [t[1] for t in training.truth], rtol=1e-9)
+    assert run.samples().index.tolist() == list(range(400))
+    assert run.steps["step"].tolist() == list(range(1, 25))
+    assert run.status == "finished"
+
+
+def test_training_is_bit_identical_with_and_without(tmp_path: Path) -> None:
+    bare, watched = Training(), Training()
+    bare.run()
+    state = torch.get_rng_state()
+    with la.record("twin", store=tmp_path, view="none", keep="all", keep_weights="best"):
+        watched.run()
+    assert torch.equal(state, torch.get_rng_state())
+    for left, right in zip(bare.model.parameters(), watched.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert bare.truth == watched.truth
+
+
+def test_a_loaded_run_says_what_the_live_one_said(tmp_path: Path) -> None:
+    with la.record("again", store=tmp_path, view="none"):
+        Training(epochs=8).run()
+    live, loaded = la.last_run(), la.load_run("again", tmp_path)
+    assert loaded.metrics.equals(live.metrics)
+    assert loaded.samples().equals(live.samples())
+    assert loaded.episodes == live.episodes
+    assert loaded.report() == live.report()
+    assert la.list_runs(tmp_path)["id"].tolist() == [live.id]
+
+
+def test_advised_weights_give_the_recorded_loss(tmp_path: Path) -> None:
+    training = Training(epochs=5)
+    with la.record("weights", store=tmp_path, view="none", keep_weights="best"):
+        training.run()
+    fresh = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
+    run = la.load_run("weights", tmp_path)
+    assert run.restore(fresh) == run.checkpoint.epoch
+    if run.checkpoint.epoch == 5:
+        expected = training.model.state_dict()
+        assert all(torch.equal(v, expected[k]) for k, v in fresh.state_dict().items())
+    with pytest.raises(la.DiagnosisError, match="keep-weights"):
+        run.restore(fresh, epoch=77)
+
+
+def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
+    with la.record("long", store=tmp_path, view="none"):
+        Training(epochs=2).run()
+    first = la.last_run()
+    with la.record(store=tmp_path, view="none", resume="long"):
+        Training(epochs=2, seed=1).run()
+    run = la.load_run("long", tmp_path)
+    assert run.id == first.id
+    assert run.metrics.query("split == 'val'")["epoch"].tolist() == [1, 2, 3, 4]
+    assert run.steps["step"].tolist() == list(range(1, 25))
+
+
+def test_an_error_passes_through_and_keeps_what_was_recorded(tmp_path: Path) -> None:
+    training = Training()
+
+    def fail() -> None:
+        if len(training.truth) == 2:
+            raise ZeroDivisionError("the user's own")
+
+    training.after_step = fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError, match="own"), la.record("failing", store=tmp_path, view="none"):
+        training.run()
+    run = la.load_run("failing", tmp_path)
+    assert run.status == "failed"
+    assert run.metrics.query("split == 'val' and complete")["epoch"].tolist() == [1, 2]
+
+
+def test_stop_ends_the_training_after_a_step(tmp_path: Path) -> None:
+    training = Training()
+    recorder = la.record("stopped", store=tmp_path, view="none")
+    training.after_step = recorder.stop.set  # type: ignore[method-assign]
+    with pytest.raises(la.StopTraining) as stopped, recorder:
+        training.run()
+    assert stopped.value.step == 2
+    assert la.last_run().status == "interrupted"
+
+
+def test_a_failing_analysis_is_one_warning_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr("jupyter_lossacc.session.desk.summarize", broken)
+    training = Training(epochs=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with la.record("broken", store=tmp_path, view="none"):
+            training.run()
+    assert len(training.truth) == 2
+    assert {w.category for w in caught} == {la.LossAccWarning}
+    assert len({str(w.message) for w in caught}) == 1
+
+
+def test_a_full_disk_keeps_the_run_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jupyter_lossacc.store.writer.RunWriter.append", full)
+    training = Training(epochs=3)
+    with la.record("full", store=tmp_path, view="none"):
+        training.run()
+    run = la.last_run()
+    assert len(run.metrics.query("split == 'val'")) == 3
+    assert any("No space left" in line for line in run.limits)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"view": "pannel"}, "Did you mean 'panel'"),
+        ({"keep": "some"}, "val, all, none"),
+        ({"name": "a/b"}, "folder name"),
+        ({"classes": "abc"}, "sequence of names"),
+        ({"split": ["val"]}, "mapping"),
+        ({"store": "none", "keep_weights": "best"}, "store"),
+    ],
+)
+def test_a_wrong_option_says_what_was_expected(options: dict[str, object], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        la.record(**options)  # type: ignore[arg-type]
+
+
+def test_recordings_do_not_nest(tmp_path: Path) -> None:
+    with la.record(store="none", view="none"):
+        with pytest.raises(la.CaptureError, match="do not nest"):
+            la.record(store=tmp_path, view="none").start()
+        Training(epochs=1).run()
+    assert la.last_run().metrics["epoch"].max() == 1
+
+
+def test_an_unknown_run_names_those_there_are(tmp_path: Path) -> None:
+    with la.record("baseline", store=tmp_path, view="none"):
+        Training(epochs=1).run()
+    with pytest.raises(la.RunNotFoundError, match="baseline"):
+        la.load_run("baselime", tmp_path)
+
+
+def test_questions_without_an_answer_say_why(tmp_path: Path) -> None:
+    with la.record("asked", store=tmp_path, view="none"):
+        Training(epochs=2).run()
+    run = la.last_run()
+    with pytest.raises(la.DiagnosisError, match="train, val"):
+        run.samples("test")
+    with pytest.raises(la.DiagnosisError, match="keep all"):
+        run.samples("train")
+    with pytest.raises(la.DiagnosisError, match="1..2"):
+        run.samples(epoch=9)
+    with pytest.raises(la.DiagnosisError):
+        run.decompose(by="magic")
+
+
+def test_the_text_view_writes_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with la.record("told", store=tmp_path / "new", view="text"):
+        Training(epochs=2).run()
+    out = capsys.readouterr().out
+    assert "runs are stored in" in out
+    assert "lossacc told: Finished · 2 epochs" in out
