@@ -54,6 +54,30 @@ class Parser(MagicArgumentParser):
         return self.parse_args(words)
 
 
+CHOICES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "--keep": (
+        ("val", "all", "none"),
+        "val",
+        "Whose per-sample records are stored: of evaluated splits, also of training passes, or of none",
+    ),
+    "--keep-weights": (
+        ("best", "none"),
+        "none",
+        "Keep the weights of the epochs that may be advised, as safetensors",
+    ),
+    "--view": (
+        ("panel", "figure", "text", "none"),
+        "panel",
+        "What is shown: the live panel, a figure at the end, words, or nothing",
+    ),
+    "--save": (
+        ("html", "static", "none"),
+        "html",
+        "What stays in the saved notebook: the interactive panel, its picture, or words",
+    ),
+}
+
+
 def cell_parser() -> Parser:
     """Return the parser of ``%%lossacc``; its help text is the magic's documentation."""
     parser = Parser("%lossacc", "The cell was not run; %%lossacc? shows every option.")
@@ -70,42 +94,20 @@ def cell_parser() -> Parser:
     add("--classes", metavar="EXPR", help="Class names in order of their index (default: 0, 1, 2, ...).")
     add("--store", metavar="DIR", help="Folder of the runs, or none: memory only (default: ./lossacc_runs).")
     add(
-        "--keep",
-        choices=("val", "all", "none"),
-        metavar="val|all|none",
-        default="val",
-        help="Whose per-sample records are stored: of every split that is evaluated, also of training "
-        "passes, or of none (default: %(default)s).",
-    )
-    add(
-        "--keep-weights",
-        choices=("best", "none"),
-        metavar="best|none",
-        default="none",
-        help="Keep the weights of the epochs that may be advised, as safetensors (default: %(default)s).",
-    )
-    add(
         "--resume",
         metavar="RUN",
         nargs="?",
         const="",
         help="Continue a stored run, by id or name; without RUN the latest one (default: a new run).",
     )
-    add(
-        "--view",
-        choices=("panel", "figure", "text", "none"),
-        metavar="panel|figure|text|none",
-        default="panel",
-        help="What is shown: the live panel, a figure at the end, words, or nothing (default: %(default)s).",
-    )
-    add(
-        "--save",
-        choices=("html", "static", "none"),
-        metavar="html|static|none",
-        default="html",
-        help="What stays in the saved notebook: the interactive panel, its picture, or words "
-        "(default: %(default)s).",
-    )
+    for option, (choices, default, text) in CHOICES.items():
+        add(
+            option,
+            choices=choices,
+            metavar="|".join(choices),
+            default=default,
+            help=f"{text} (default: {default}).",
+        )
     return parser
 
 

@@ -1,5 +1,6 @@
 """A recorded cell is IPython's own cell; every end of it ends the recording."""
 
+import inspect
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_lossacc import magic
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, StopTraining
+from jupyter_lossacc.magic.options import cell_parser
 from jupyter_lossacc.magic.words import transform
 from tests.magic.conftest import FakeRecorder
 
@@ -223,6 +225,20 @@ def test_the_help_shows_every_option_with_its_default(shell: InteractiveShell) -
         assert text.count("(default: ") >= 9
         for command in ("runs", "show", "report", "explain", "samples", "demo", "delete"):
             assert f"%lossacc {command}" in text
+
+
+def test_every_option_exists_in_record_under_the_same_name() -> None:
+    """The magic repeats names and choices so that loading it stays light; they must not drift apart."""
+    from jupyter_lossacc.session import record
+    from jupyter_lossacc.session.options import CHOICES
+
+    parser = cell_parser()
+    options = {action.dest: action for action in parser._actions}
+    parameters = inspect.signature(record).parameters
+    assert set(options) == set(parameters) - {"cell"}
+    for name, choices in CHOICES.items():
+        assert set(options[name].choices or ()) == set(choices)
+        assert options[name].default == (parameters[name].default or "panel")
 
 
 def test_the_interrupt_is_given_back(shell: InteractiveShell, recorders: list[FakeRecorder]) -> None:
