@@ -13,8 +13,9 @@ from jupyter_lossacc.capture.events import LossEvent
 from jupyter_lossacc.capture.reduction import Sums
 from jupyter_lossacc.records import LossInfo, Pass, Predictions
 from jupyter_lossacc.stats.calibration import fold_of
+from jupyter_lossacc.stats.order import runs_of_targets
 
-__all__ = ["OpenPass", "order_runs"]
+__all__ = ["OpenPass"]
 
 Ids = NDArray[np.int64]
 PREDICTED, CORRECT, NLL, CONFIDENCE, MARGIN, TARGET, REPORTED, WEIGHT, COUNTED = range(9)
@@ -144,7 +145,8 @@ class OpenPass:
         info = self.info or LossInfo()
         runs = None
         if self.phase == "train" and info.task in ("multiclass", "binary"):
-            runs = order_runs(columns[TARGET].astype(np.int64))
+            ratio, z = runs_of_targets(columns[TARGET].astype(np.int64))
+            runs = None if math.isnan(ratio) else (ratio, z)
         training = self.training if self.training is not None else self.phase == "train"
         sums = self._sums if self._sums_whole and not training else None
         return Pass(
@@ -208,37 +210,3 @@ def _predictions(columns: NDArray[np.float32], ids: Ids, *, ids_known: bool) -> 
         margin=floats(MARGIN),
         ids_known=ids_known,
     )
-
-
-def order_runs(targets: NDArray[np.int64]) -> tuple[float, float] | None:
-    """Runs of equal targets against random order (Wald and Wolfowitz 1940, several categories).
-
-    Parameters
-    ----------
-    targets : ndarray of int, shape (n_samples,)
-        In the order in which they were seen.
-
-    Returns
-    -------
-    tuple of (ratio, z), optional
-        Observed runs over expected runs, and the standardised difference; None when there are
-        fewer than two samples or classes.
-
-    Examples
-    --------
-    >>> ratio, z = order_runs(np.repeat([0, 1], 50))
-    >>> round(ratio, 2), round(z, 1)
-    (0.04, -9.8)
-    """
-    n = len(targets)
-    _, counts = np.unique(targets, return_counts=True)
-    if n < 2 or len(counts) < 2:
-        return None
-    runs = 1 + int(np.count_nonzero(targets[1:] != targets[:-1]))
-    c = counts.astype(np.float64)
-    squares, cubes = (c**2).sum(), (c**3).sum()
-    expected = (n * (n + 1) - squares) / n
-    variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
-    if variance <= 0:
-        return None
-    return float(runs / expected), float((runs - expected) / math.sqrt(variance))

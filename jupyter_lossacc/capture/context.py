@@ -125,6 +125,7 @@ class Interpreter:
         self._last_step = -1
         self._free_steps = False  # losses are trained on without any optimiser of torch
         self._candidate: OptimizerEvent | None = None
+        self._optimizers: dict[int, frozenset[int]] = {}  # parameters of every optimiser seen
         self._last_open: tuple[OpenPass, int] | None = None
         self._revisited = False  # the batch at hand was recorded in an earlier pass
         self._holding = Holding()
@@ -142,9 +143,10 @@ class Interpreter:
         """Decide everything that still waits and end all passes."""
         self._release(final=True)
         self._settle()
-        for opened in sorted(self.run.open.values(), key=lambda o: o.step):
-            over = self._over(opened)
-            self._finish(opened, complete=complete or over, final=True)
+        for opened in sorted(set(self.run.open.values()), key=lambda o: o.step):
+            source = self.run.sources.get(id(opened))
+            whole = source is not None and source.exhausted
+            self._finish(opened, complete=complete or whole, final=True)
         self.run.open.clear()
 
     def _take(self, item: Any) -> None:
@@ -235,36 +237,40 @@ class Interpreter:
 
     # ------------------------------------------------------------------ runs
     def _optimizer(self, event: OptimizerEvent) -> None:
-        """Remember a new optimiser with parameters of its own: it may open a new run."""
-        run = self.run
-        if not run.optimizers or not run.step or event.parameters & run.parameters:
-            run.parameters |= event.parameters
-            run.optimizers.add(event.optimizer)
+        """Remember an optimiser; one made late, with parameters of its own, may open a new run."""
+        self._optimizers[event.optimizer] = event.parameters
+        if self.run.step and not event.parameters & self.run.parameters:
+            self._candidate = event
+            if self._next_step() == event.optimizer:
+                self._new_run()
+
+    def _may_open_run(self, event: LossEvent) -> None:
+        """Open a new run where an optimiser of other parameters takes over with a new training pass."""
+        following = self._next_step()
+        if following is None or not self.run.step or following in self.run.optimizers:
             return
-        self._candidate = event
-        if self._next_step() == event.optimizer:
-            self._new_run(event)
+        source = event.match.batch.source if event.match is not None else None
+        if source is None and self.run.last_train_source is not None:
+            return
+        goes_on = source is not None and ("train", id(source)) in self.run.open
+        if not goes_on and not self._optimizers.get(following, frozenset()) & self.run.parameters:
+            self._new_run()
 
     def _next_step(self) -> int | None:
         return next((i.optimizer for i in self._waiting if isinstance(i, StepEvent)), None)
 
-    def _new_run(self, event: OptimizerEvent) -> None:
-        for opened in list(self.run.open.values()):
+    def _new_run(self) -> None:
+        for opened in sorted(set(self.run.open.values()), key=lambda o: o.step):
             self._finish(opened, complete=True, final=True)
         self._flush_steps()
         self.run = Run(self.run.index + 1, Splits(self.explicit))
-        self.run.parameters |= event.parameters
-        self.run.optimizers.add(event.optimizer)
         self._candidate, self._started, self._last_open = None, False, None
 
     def _step(self, event: StepEvent) -> None:
-        if self._candidate is not None:
-            if event.optimizer == self._candidate.optimizer:
-                self._new_run(self._candidate)
-            else:
-                self.run.parameters |= self._candidate.parameters
-                self.run.optimizers.add(self._candidate.optimizer)
-                self._candidate = None
+        self._candidate = None
+        if event.optimizer not in self.run.optimizers:
+            self.run.optimizers.add(event.optimizer)
+            self.run.parameters |= self._optimizers.get(event.optimizer, frozenset())
         self.start()
         self.run.add_step(event)
 
@@ -287,9 +293,11 @@ class Interpreter:
         if not self._classifies(event):
             self.run.add_root(event, 0)
             return
-        self.start()
         if event.match is None:
             event.match = self._late_match(event)
+        if event.phase == "train":
+            self._may_open_run(event)
+        self.start()
         columns, ids = self._samples(event)
         if not self._belongs(event):
             self.run.add_root(event, 0)
@@ -415,6 +423,8 @@ class Interpreter:
             if run.samples_drawn >= (source.data.size or math.inf):
                 self._finish(before, complete=True)
             else:
+                for old in [k for k, o in run.open.items() if o is before]:
+                    del run.open[old]
                 opened = run.open[key] = before
                 run.sources[id(opened)] = source
         if opened is None:

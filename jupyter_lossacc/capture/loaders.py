@@ -126,7 +126,10 @@ class _Taps:
     def end(self, current: LoaderPass) -> None:
         """Entry: (PASS_END, LoaderPass)."""
         if self.journal.here():
-            self.journal.entries.append((PASS_END, current))
+            try:
+                self.journal.entries.append((PASS_END, current))
+            except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                self.journal.contain("loader", error)
 
     def make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal

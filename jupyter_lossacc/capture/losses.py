@@ -115,7 +115,9 @@ def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, 
         number = -1
     if logits.is_inference() or target.is_inference():
         # Such tensors count no versions, so a later change could not be noticed.
-        logits, rest, versions = logits.clone(), (target.clone(), *args[2:]), (-1, -1)
+        # The target keeps its identity where it can: it tells which samples these are.
+        target = target.clone() if target.is_inference() else target
+        logits, rest, versions = logits.clone(), (target, *args[2:]), (-1, -1)
     else:
         rest, versions = args[1:], (logits._version, target._version)
         if logits.requires_grad:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +20,7 @@ from jupyter_lossacc.capture.patches import Patches
 __all__ = ["Models", "user_frames"]
 
 _MAX_FRAMES = 40
+_OWN_REFERENCES = 3  # of a frame's dictionary: the frame, our name for it, the call that counts
 _FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossacc.", "traitlets", "zmq")
 _OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
 
@@ -32,6 +35,20 @@ def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
             if frame.f_code.co_name == "<module>":
                 return
         frame = frame.f_back
+
+
+def _local_items(frame: FrameType) -> list[tuple[str, Any]]:
+    """Local names of a frame and their values.
+
+    Before Python 3.13 a function's frame keeps the dictionary that it hands out, and with it every
+    value of that moment; it is emptied again unless the user holds it (``locals()``).
+    """
+    snapshot = frame.f_locals
+    items = list(snapshot.items())
+    optimized = frame.f_code.co_flags & inspect.CO_OPTIMIZED
+    if optimized and type(snapshot) is dict and sys.getrefcount(snapshot) <= _OWN_REFERENCES:
+        snapshot.clear()
+    return items
 
 
 class Models:
@@ -87,7 +104,7 @@ class Models:
     def _modules(self, frame: FrameType | None) -> Iterator[Module]:
         seen: set[int] = set()
         for user_frame in user_frames(frame):
-            for value in list(user_frame.f_locals.values()):
+            for _, value in _local_items(user_frame):
                 yield from _modules_in(value, seen)
         for value in list(self.namespace.values()):
             if isinstance(value, Module):
@@ -110,7 +127,7 @@ class Models:
             return known
         found: dict[str, None] = {}
         for user_frame in user_frames(frame):
-            for name, local in list(user_frame.f_locals.items()):
+            for name, local in _local_items(user_frame):
                 if local is value and name not in _OWN_LOADER_NAMES and not name.startswith("_"):
                     found[name] = None
         for name, other in list(self.namespace.items()):

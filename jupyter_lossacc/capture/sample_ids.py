@@ -50,6 +50,9 @@ class BatchBook:
 
     def trim(self) -> None:
         """Let the targets of older batches go, once everything that may need them has been read."""
+        for batch in self._recent:
+            if batch.used and any(not leaf.is_floating_point() for leaf in batch.leaves):
+                batch.leaves = tuple(leaf for leaf in batch.leaves if not leaf.is_floating_point())
         n_used = sum(1 for b in self._recent if b.used)
         while len(self._recent) > _RECENT and (n_used > _RECENT or len(self._recent) > _MAX_WAITING):
             oldest = self._recent.popleft()
