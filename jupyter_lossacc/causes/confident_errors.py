@@ -141,9 +141,9 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
     what = f"the loss at epoch {w.end.epoch}" if level else f"the loss change {epochs_of(w)}"
     worst = "they carry" if few.sure == len(few.rows) else f"the worst {len(few.rows)} of them carry"
     if few.sure == 0:
-        return f"No {spoken(w.split)} sample is surely wrong ({percent(SURE)} or more), so none can carry {what}."
+        return f"No {spoken(w.split)} sample is wrong with {percent(SURE)} confidence: none can carry {what}."
     return (
-        f"{who} are wrong with a confidence of at least {percent(SURE)}; {worst} {text(few.share)} of {what}: "
+        f"{who} are wrong with at least {percent(SURE)} confidence; {worst} {text(few.share)} of {what}: "
         "without "
         f"them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
         f"{w.start.nll:.3f} to {w.end.nll:.3f}."

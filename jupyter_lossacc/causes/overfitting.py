@@ -35,6 +35,7 @@ __all__ = ["CAUSE"]
 
 ID = "overfitting"
 SURE = 4.0  # standard errors; healthy runs lie far below zero
+PART = 0.25  # of the rise; less is a side effect, not its cause
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -137,10 +138,10 @@ def _z(change: Estimate) -> float:
 
 def _verdict(w: Window, r: Repair, floored: Estimate, train: tuple[float, float] | None) -> Verdict:
     change = r.refinement
-    if w.loss_change <= 0 or change.high < 0.01 or floored.value <= 0:
+    if w.loss_change <= 0 or change.high < max(0.01, PART * w.loss_change) or floored.value <= 0:
         return "rejected"
     real = change.value > 0.01 and _z(change) > SURE and floored.low > 0 and floored.value > 0.005
-    if real and _falls(train) and change.value > 0.1 * w.loss_change:
+    if real and _falls(train) and change.value > PART * w.loss_change:
         return "supported"
     return "undecided"
 
@@ -160,10 +161,12 @@ def _evidence(
     w: Window, r: Repair, floored: Estimate, train: tuple[float, float] | None
 ) -> tuple[Evidence, ...]:
     z = _z(r.refinement)
+    part = r.refinement.value / w.loss_change if w.loss_change > 0 else float("nan")
     rows = [
         evidence(
             "rise of the repaired loss", r.refinement.value, "nats", "> 0.01", r.refinement.value > 0.01
         ),
+        evidence("its share of the rise", part, "share", f"> {PART}", part > PART),
         evidence("the same in standard errors", z, "z", f"> {SURE:.0f}", z > SURE),
         evidence(
             "rise with a noise floor repaired too", floored.value, "nats", "> 0.005", floored.value > 0.005
