@@ -1,4 +1,4 @@
-"""Build the wheel and compare what it holds with the package: everything in it, nothing of the sources of the panel."""
+"""Build the wheel and compare it with the package: all of it, and nothing of the panel's sources."""
 
 import subprocess
 import sys

@@ -81,12 +81,24 @@ class NotebookPage:
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         return self
 
+    def run(self, index: int) -> "NotebookPage":
+        """Run one cell and return at once."""
+        self.page.evaluate(
+            f"""index => {{
+                {WIDGET}.content.activeCellIndex = index;
+                window.jupyterapp.commands.execute('notebook:run-cell');
+            }}""",
+            index,
+        )
+        return self
+
     def cell(self, index: int) -> dict[str, Any]:
         """Return a cell's execution count, state and outputs as the notebook's model holds them."""
         found: dict[str, Any] = self.page.evaluate(
             f"""index => {{
                 const cell = {WIDGET}.content.model.cells.get(index);
-                return {{count: cell.executionCount, state: cell.executionState, outputs: cell.outputs.toJSON()}};
+                const outputs = cell.outputs.toJSON();
+                return {{count: cell.executionCount, state: cell.executionState, outputs}};
             }}""",
             index,
         )

@@ -1,0 +1,92 @@
+"""The quickstart in JupyterLab and Notebook 7: what a person sees while it trains, and after."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
+TRAINING = 3
+BAND = re.compile(r"loss .*accuracy.*explanation", re.IGNORECASE)
+PAINTED = """() => {
+    const roots = [...document.querySelectorAll('.lossacc-host')].map(host => host.shadowRoot);
+    return roots.flatMap(root => [...root.querySelectorAll('canvas')]).map(canvas => {
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let painted = 0;
+        for (let i = 3; i < data.length; i += 4) if (data[i]) painted += 1;
+        return painted;
+    });
+}"""
+
+
+def quickstart_cells(epochs: int) -> list[str]:
+    """Return the notebook's code up to the training cell, with another number of epochs."""
+    cells = [c.source for c in nbformat.read(QUICKSTART, as_version=4).cells if c.cell_type == "code"]
+    until = next(i for i, source in enumerate(cells) if source.startswith("%%lossacc"))
+    training, replaced = re.subn(r"range\(1, \d+\)", f"range(1, {epochs + 1})", cells[until])
+    assert replaced == 1
+    return [*cells[:until], training]
+
+
+def panel(page: Page):
+    """Return the panel; names outside it belong to JupyterLab."""
+    return page.locator(".lossacc-host").first
+
+
+def test_the_band_and_its_card_come_before_training_ends_and_stop_keeps_the_variables(notebook):
+    page = notebook.page
+    notebook.open(*quickstart_cells(100_000), "print('after', epoch)").run_all()
+
+    band = panel(page).get_by_role("link", name=BAND).first
+    band.wait_for(timeout=150_000)
+    assert notebook.cell(TRAINING)["state"] == "running"
+    band.focus()
+    page.keyboard.press("Enter")
+    card = panel(page).locator(".card")
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(re.compile("What to try", re.IGNORECASE))
+    page.keyboard.press("b")
+    assert notebook.cell_count() == 5, "a shortcut of the notebook fired inside the panel"
+
+    panel(page).get_by_role("button", name="Stop", exact=True).click()
+    notebook.wait_done(TRAINING)
+    assert "epoch 10:" in notebook.printed(TRAINING), "the user's own prints are gone"
+    assert notebook.cell(4)["count"] is None, "a stopped cell must stop Run All"
+    notebook.run(4).wait_done(4)
+    assert re.fullmatch(r"after \d+\n", notebook.printed(4)), "the variables of the stopped cell are gone"
+    assert not [error for error in notebook.errors if "lossacc" in error]
+
+
+def test_the_saved_notebook_shows_the_panel_without_a_kernel(notebook):
+    page = notebook.page
+    notebook.open(*quickstart_cells(30)).run_all().wait_done(TRAINING, seconds=200)
+    outputs = notebook.cell(TRAINING)["outputs"]
+    kinds = [kind for o in outputs if "data" in o for kind in o["data"]]
+    assert "text/html" in kinds
+    assert "application/vnd.jupyter.widget-view+json" not in kinds
+    assert min(page.evaluate(PAINTED)) > 500, "a chart is blank"
+
+    saved = json.loads(notebook.save().read_text())
+    assert "epoch 10:" in json.dumps(saved)
+    notebook.open()
+    expect(panel(page).locator(".headline")).to_be_visible()
+    page.wait_for_function(f"() => Math.min(...({PAINTED})()) > 500")
+    assert not panel(page).get_by_role("button", name="Stop", exact=True).is_visible()
+
+
+def test_dark_and_light(notebook):
+    page = notebook.page
+    notebook.open(*quickstart_cells(12)).run_all().wait_done(TRAINING, seconds=120)
+    colour = """() => {
+        const section = document.querySelector('.lossacc-host').shadowRoot.querySelector('.la');
+        return getComputedStyle(section).color;
+    }"""
+    light = page.evaluate(colour)
+    notebook.set_theme("JupyterLab Dark")
+    page.wait_for_function(f"light => ({colour})() !== light", arg=light)
+    page.wait_for_function(f"() => Math.min(...({PAINTED})()) > 500")
