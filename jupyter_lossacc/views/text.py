@@ -46,8 +46,8 @@ def summary(
             continue
         moved = f"loss {measured(episode.loss_change)}, accuracy {measured(episode.accuracy_change)}"
         lines.append(f"- {episode_title(episode)} ({moved})")
-        for finding in diagnosis.supported if diagnosis is not None else ():
-            lines.append(f"    {cause_title(finding.cause)}: {finding.statement}")
+        findings = diagnosis.supported if diagnosis is not None else ()
+        lines += [f"    {cause_title(f.cause)}: {f.statement}" for f in findings]
     for diagnosis in diagnoses:
         if diagnosis.episode is None:
             lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported]
@@ -103,7 +103,8 @@ def _episode(recording: Recording, episode: Episode, diagnosis: Diagnosis | None
     for name, change in (("Loss", episode.loss_change), ("Accuracy", episode.accuracy_change)):
         span = interval(change)
         rows.append(f"{name}: {measured(change)}" + (f" (95 %: {span})" if span else ""))
-    rows.append(f"New data: {reach(episode, series[-1].n_samples if series else 0)}")
+    answer, ground = reach(episode, series[-1].n_samples if series else 0)
+    rows.append(f"On new data: {answer} ({ground})")
     yield _bullets(rows)
     if diagnosis is not None:
         yield diagnosis.headline
@@ -159,8 +160,9 @@ def _checkpoint(advice: CheckpointAdvice) -> Iterator[str]:
         ]
         rows.append("|---:|---|---:|---:|---:|---:|---:|")
         rows += [
-            f"| {a.epoch} | {_md(a.name)} | {percent(a.accuracy)} | {number(a.nll)} | {number(a.calibrated_nll)} "
-            f"| {measured(a.accuracy_difference)} | {signed(a.calibrated_nll_difference.value)} |"
+            f"| {a.epoch} | {_md(a.name)} | {percent(a.accuracy)} | {number(a.nll)} "
+            f"| {number(a.calibrated_nll)} | {measured(a.accuracy_difference)} "
+            f"| {signed(a.calibrated_nll_difference.value)} |"
             for a in advice.alternatives
         ]
         yield "\n".join(rows)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
-__all__ = ["Headline", "advice_line", "headline", "leading", "status_line", "with_diagnosis"]
+__all__ = ["BENIGN", "Headline", "advice_line", "headline", "leading", "status_line", "with_diagnosis"]
 
+# Supported, and no reason to worry.
+BENIGN = frozenset({"fluctuation", "growing_confidence"})
 _ORDER = {"val": 0, "test": 1}
 _STOP = {"now": "Stop now.", "keep going": "Keep going.", "undecided": ""}
 
@@ -56,12 +58,10 @@ def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Seque
         return Headline(broken, "problem")
     episode = leading(episodes)
     whole = next((d for d in diagnoses if d.episode is None), None)
-    of_run = whole.headline if whole is not None and whole.supported else ""
-    if episode is None or not episode.harmful:
-        if of_run:
-            return Headline(of_run, "problem")
-        if episode is None:
-            return _nothing_to_report(recording)
+    if whole is not None and whole.supported and (episode is None or not episode.harmful):
+        return Headline(whole.headline, "good" if whole.supported[0].cause in BENIGN else "problem")
+    if episode is None:
+        return _nothing_to_report(recording)
     diagnosis = next((d for d in diagnoses if d.episode == episode), None)
     text = diagnosis.headline if diagnosis is not None else ""
     tone = "good" if not episode.harmful else "problem" if KINDS[episode.kind].tone == "worse" else "watch"
@@ -74,7 +74,8 @@ def _broken(recording: Recording) -> str:
         if series and not isfinite(series[-1].reported_loss):
             first = next(s.epoch for s in series if not isfinite(s.reported_loss))
             value = number(series[-1].reported_loss)
-            return f"{capitalized(split_word(split))} loss is {value} since epoch {first}: training has broken down there."
+            where = capitalized(split_word(split))
+            return f"{where} loss is {value} since epoch {first}: training has broken down there."
     return ""
 
 
@@ -91,7 +92,8 @@ def _nothing_to_report(recording: Recording) -> Headline:
         return Headline("Training is recorded; no validation pass has been seen yet.", "quiet")
     split = "val" if "val" in evaluated else evaluated[0]
     last = recording.series(split)[-1]
-    numbers = f"{capitalized(split_word(split))} loss {number(last.reported_loss)}, accuracy {percent(last.accuracy)}"
+    where = capitalized(split_word(split))
+    numbers = f"{where} loss {number(last.reported_loss)}, accuracy {percent(last.accuracy)}"
     if len(recording.series(split)) < 4:
         return Headline(f"{numbers} at epoch {last.epoch}. Too early to judge a trend.", "quiet")
     return Headline(

@@ -72,6 +72,9 @@ VERDICTS = {
     "not_tested": "not tested",
 }
 
+# Units whose name says less than the number alone, or a sign more.
+_UNITS = {"": "", "1": "", "z": " standard errors", "ratio": "×", "2 nats": ""}
+
 _SPLITS = {
     "train": "training",
     "val": "validation",
@@ -141,7 +144,7 @@ def quantity(value: float, unit: str) -> str:
         text = f"{int(value):,}".replace("-", "−")
     else:
         text = number(value)
-    return text if unit in ("", "1") else f"{text} {unit}"
+    return f"{text}{_UNITS.get(unit, f' {unit}')}"
 
 
 def _scaled(unit: str) -> tuple[float, str]:
@@ -153,6 +156,7 @@ def measured(estimate: Estimate) -> str:
 
     Examples
     --------
+    >>> from jupyter_lossacc.stats.estimate import Estimate
     >>> measured(Estimate(0.025, 0.01, 0.04, "share"))
     '+2.5 points'
     """
@@ -218,14 +222,14 @@ def short_verdict(episode: Episode, diagnosis: Diagnosis | None) -> str:
     return kind if episode.kind == "loss_falls_accuracy_flat" else f"{kind}: cause undecided"
 
 
-def reach(episode: Episode, n_samples: int) -> str:
-    """Say whether the movement is expected on new data too."""
+def reach(episode: Episode, n_samples: int) -> tuple[str, str]:
+    """Say whether the movement is expected on new data too: the answer, and what it rests on."""
     if episode.holds_on_new_data == "yes":
-        return "also expected on new data"
+        return "expected too", f"sampling error of the {n_samples:,} samples included"
     needed = ""
     if episode.n_needed is not None and episode.n_needed > n_samples:
         needed = f"; about {quantity(float(f'{episode.n_needed:.2g}'), 'samples')} would decide it"
-    return f"sure on these {n_samples:,} samples, undecided for new data{needed}"
+    return "undecided", f"sure on these {n_samples:,} samples{needed}"
 
 
 def class_name(recording: Recording, index: int) -> str:

@@ -21,6 +21,7 @@ __all__ = ["curves"]
 
 
 def curves(run: Drawn) -> Figure:
+    """Draw loss above accuracy on one epoch axis."""
     made = blank(run, 9.0, 5.2)
     loss, accuracy = made.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     positions = Positions(run.recording)
@@ -51,7 +52,13 @@ def _draw_steps(ax: Axes, run: Drawn, positions: Positions) -> None:
     x = positions.of_steps(steps["epoch"][rows], steps["step"][rows])
     finite = np.where(np.isfinite(values), values, np.nan)
     ax.plot(
-        x, finite, color=color_of(run.theme, "train"), alpha=0.3, linewidth=0.7, label="batches", zorder=1
+        x,
+        finite,
+        color=color_of(run.theme, "train"),
+        alpha=0.3,
+        linewidth=0.7,
+        label="training batches",
+        zorder=1,
     )
 
 

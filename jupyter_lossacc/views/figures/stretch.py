@@ -37,6 +37,7 @@ def _titled(ax: Axes, run: Drawn, what: str, split: str, start: int, end: int) -
 
 
 def waterfall(run: Drawn) -> Figure:
+    """Draw where the loss change comes from, sample group by sample group."""
     split, start, end = _stretch(run)
     data = tables.waterfall(run.recording, split, start, end)
     if data is None:
@@ -78,6 +79,7 @@ def _bar(ax: Axes, run: Drawn, row: int, at: float, value: float, color: str, ha
 
 
 def transitions(run: Drawn) -> Figure:
+    """Draw how sure the model was of right and wrong predictions at both ends."""
     split, start, end = _stretch(run)
     try:
         first, last = run.recording.paired(split, start, end)
@@ -117,6 +119,7 @@ def transitions(run: Drawn) -> Figure:
 
 
 def reliability(run: Drawn) -> Figure:
+    """Draw accuracy against confidence at both ends."""
     split, start, end = _stretch(run)
     data = tables.reliability(run.recording.summary(split, start), run.recording.summary(split, end))
     if data is None:
@@ -142,6 +145,7 @@ def reliability(run: Drawn) -> Figure:
 
 
 def classes(run: Drawn) -> Figure:
+    """Draw the changes of loss and recall class by class."""
     split, start, end = _stretch(run)
     recording = run.recording
     data = tables.class_changes(recording, recording.summary(split, start), recording.summary(split, end))

@@ -8,7 +8,7 @@ import numpy as np
 
 from jupyter_lossacc.views.panel import tables
 from jupyter_lossacc.views.panel.coding import coded, coded_list
-from jupyter_lossacc.views.verdict import with_diagnosis
+from jupyter_lossacc.views.verdict import BENIGN, with_diagnosis
 from jupyter_lossacc.views.words import (
     KINDS,
     VERDICTS,
@@ -102,6 +102,7 @@ def run_card(diagnoses: Sequence[Diagnosis]) -> Card | None:
         "brief": brief,
         "facts": [],
         "found": bool(supported),
+        "tone": "tone-worse" if any(f.cause not in BENIGN for f in supported) else "tone-none",
         **_reading(diagnosis, lead),
     }
 
@@ -133,7 +134,7 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
         notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
     rows.append(["when", epochs_of(episode), ", ".join(notes)])
     series = recording.series(episode.split)
-    rows.append(["on new data", reach(episode, series[-1].n_samples if series else 0), ""])
+    rows.append(["on new data", *reach(episode, series[-1].n_samples if series else 0)])
     return rows
 
 
@@ -235,10 +236,12 @@ def advice_state(advice: CheckpointAdvice | None, line: str) -> Card | None:
                 "accuracy": percent(a.accuracy),
                 "loss": number(a.nll),
                 "calibrated": number(a.calibrated_nll),
-                "accuracy_difference": _difference(
-                    measured(a.accuracy_difference), interval(a.accuracy_difference)
-                ),
-                "loss_difference": _difference(
+                "accuracy_difference": ""
+                if a.epoch == advice.epoch
+                else _difference(measured(a.accuracy_difference), interval(a.accuracy_difference)),
+                "loss_difference": ""
+                if a.epoch == advice.epoch
+                else _difference(
                     signed(a.calibrated_nll_difference.value), interval(a.calibrated_nll_difference)
                 ),
                 "cost": a.cost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def thinned(
         return x, y
     edges = np.linspace(0, n, max(1, (limit - 1) // 3) + 1).astype(int)
     keep = {n - 1}
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         part = y[start:stop]
         finite = np.isfinite(part)
         if finite.any():

@@ -133,7 +133,8 @@ def references(recording: Recording) -> list[dict[str, Any]]:
                 "pane": "accuracy",
                 "value": coded(share),
                 "label": f"majority {percent(share)}",
-                "title": f"Always naming the most frequent {split_word(newest.split)} class gives {percent(share)}.",
+                "title": f"Always naming the most frequent {split_word(newest.split)} class "
+                f"gives {percent(share)}.",
             }
         )
     return found
@@ -207,7 +208,8 @@ def non_finite_words(recording: Recording) -> list[str]:
             f"from epoch {first} on" if lasting and len(bad) > 1 else f"at {_listed([s.epoch for s in bad])}"
         )
         said.append(
-            f"{capitalized(split_word(split))} loss is {value} {when}; the curve ends at its last finite value."
+            f"{capitalized(split_word(split))} loss is {value} {when}; "
+            "the curve ends at its last finite value."
         )
     losses = recording.steps.get("loss", np.empty(0))
     broken = np.flatnonzero(~np.isfinite(losses))
@@ -215,7 +217,8 @@ def non_finite_words(recording: Recording) -> list[str]:
         i = int(broken[0])
         where = f"step {int(recording.steps['step'][i]):,} (epoch {int(recording.steps['epoch'][i])})"
         said.append(
-            f"The batch loss is {number(float(losses[i]))} at {where}, {len(broken):,} of {len(losses):,} steps in all."
+            f"The batch loss is {number(float(losses[i]))} at {where}, "
+            f"{len(broken):,} of {len(losses):,} steps in all."
         )
     return said
 

@@ -20,9 +20,10 @@ __all__ = ["BUDGET", "SaveMode", "frozen_bundle", "plain_text", "standalone_html
 SaveMode = Literal["html", "static", "none"]
 State = Mapping[str, Any]
 BUDGET = 250_000  # bytes of one output: notebooks are committed and mailed
+MANY_EPOCHS = 400  # points per curve that a narrow room leaves
 
 
-def frozen_bundle(state: State, png: bytes, *, mode: SaveMode = "html") -> dict[str, str]:
+def frozen_bundle(state: State, png: bytes, *, mode: SaveMode = "html", uid: str = "") -> dict[str, str]:
     """Make the output that stays in the notebook.
 
     Parameters
@@ -33,6 +34,8 @@ def frozen_bundle(state: State, png: bytes, *, mode: SaveMode = "html") -> dict[
         Picture of the curves.
     mode : {"html", "static", "none"}
         The panel and its picture; the picture and the text; the text alone.
+    uid : str
+        ``Panel.run`` of the live panel that this one replaces: what the reader has open stays open.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def frozen_bundle(state: State, png: bytes, *, mode: SaveMode = "html") -> dict[
     script = ""
     if mode == "html":
         room = BUDGET - _size(static) - _size(inline_script()) - 2000
-        script = _script(element, trimmed(state, room))
+        script = _script(element, {**trimmed(state, room), "uid": uid})
     bundle["text/html"] = static + script
     return bundle
 
@@ -63,7 +66,8 @@ def standalone_html(state: State, png: bytes) -> str:
         "<style>:root{color-scheme:light dark}body{margin:0 auto;padding:16px;max-width:1100px;"
         "font:15px/1.5 system-ui,sans-serif}h1{font-size:18px;margin:0 0 12px}</style></head>"
         f"<body><main><h1>{name}</h1>"
-        f'<div id="{element}">{_static_html(state, png)}</div></main>{_script(element, state)}</body></html>\n'
+        f'<div id="{element}">{_static_html(state, png)}</div></main>'
+        f"{_script(element, state)}</body></html>\n"
     )
 
 
@@ -91,7 +95,13 @@ def trimmed(state: State, room: int) -> State:
 
     Nothing is left out silently: a sentence is added to the limits.
     """
-    steps: tuple[Callable[[State], State], ...] = (_fewer_steps, _fewer_pages, _fewer_rows, _no_tables)
+    steps: tuple[Callable[[State], State], ...] = (
+        _fewer_steps,
+        _fewer_pages,
+        _fewer_rows,
+        _fewer_epochs,
+        _no_tables,
+    )
     slim = state
     for cut in steps:
         if _size(embedded_json(slim)) <= room:
@@ -99,7 +109,9 @@ def trimmed(state: State, room: int) -> State:
         slim = cut(slim)
     if slim is state:
         return state
-    note = "The saved copy leaves out some tables and pages to stay small; `%lossacc show` has them all."
+    note = (
+        "The saved copy leaves out some points, tables and pages to stay small; `%lossacc show` has them all."
+    )
     return {**slim, "limits": [*state["limits"], note]}
 
 
@@ -126,6 +138,17 @@ def _fewer_rows(state: State) -> State:
     return {**state, "cards": [cut(card) for card in state["cards"]]}
 
 
+def _fewer_epochs(state: State) -> State:
+    columns = ("x", "epoch", "loss", "accuracy", "calibrated")
+    curves = []
+    for curve in state["curves"]:
+        n = len(curve["x"])
+        rows = sorted({*range(0, n, -(-n // MANY_EPOCHS)), n - 1})
+        thin = {k: [curve[k][i] for i in rows] if curve[k] else [] for k in columns}
+        curves.append({**curve, **thin})
+    return {**state, "curves": curves}
+
+
 def _no_tables(state: State) -> State:
     heavy = {"samples", "classes", "confusions", "reliability", "histogram"}
     cards = [{k: v for k, v in card.items() if k not in heavy} for card in state["cards"]]
@@ -142,9 +165,8 @@ def _static_html(state: State, png: bytes) -> str:
         f"<p><strong>{escape(state['headline']['text'])}</strong></p>{keep}"
         f'<figure style="margin:0"><img alt="{escape(alt)}" style="max-width:100%" '
         f'src="data:image/png;base64,{picture}">'
-        f"<figcaption>lossacc {escape(state['run']['name'])}: {escape(state['status_line'])}</figcaption></figure>"
-        + "".join(_details(card) for card in state["cards"])
-        + _limits_html(state)
+        f"<figcaption>lossacc {escape(state['run']['name'])}: {escape(state['status_line'])}</figcaption>"
+        "</figure>" + "".join(_details(card) for card in state["cards"]) + _limits_html(state)
     )
 
 
@@ -170,9 +192,8 @@ def _cause_html(cause: State) -> str:
         f"<li>{'for' if e['supports'] else 'against'}: {escape(e['name'])} {escape(e['value'])}</li>"
         for e in cause["evidence"]
     )
-    parts = [
-        f"<p><strong>{escape(cause['title'])}</strong>{share}: {escape(cause['statement'])}</p><ul>{evidence}</ul>"
-    ]
+    said = f"<p><strong>{escape(cause['title'])}</strong>{share}: {escape(cause['statement'])}</p>"
+    parts = [said, f"<ul>{evidence}</ul>"]
     if "counterfactual" in cause:
         parts.append(f"<p>{escape(cause['counterfactual']['text'])}.</p>")
     if cause["action"]:

@@ -9,13 +9,26 @@ async function minified({ path }) {
 }
 
 /**
- * Of uPlot, leave out the public extras that the panel does not use (bars, splines, steps, joins, dates):
- * they hang on one block of assignments at its end, and without that the bundler drops them.
+ * Of uPlot, leave out what the panel never uses: the public extras on the block of assignments at its
+ * end (bars, splines, steps, joins), and dates, because our axis counts epochs. What nothing refers
+ * to any more, the bundler drops.
  */
 async function slimmed({ path }) {
-  const source = await readFile(path, 'utf8');
-  const contents = source.replace(/\nuPlot\.assign = assign;[^]*?\nexport \{/, '\nuPlot.sync = _sync;\n\nexport {');
-  if (contents === source) throw new Error('uPlot no longer ends as expected; look at its export block.');
+  const cuts = [
+    [/\nuPlot\.assign = assign;[^]*?\nexport \{/, '\nuPlot.sync = _sync;\n\nexport {'],
+    [/\nfunction genTimeStuffs\(ms\) \{\n[^]*?\n\}\n/, '\nconst genTimeStuffs = () => [[], [], () => []];\n'],
+    [/\nfunction fmtDate\(tpl, names\) \{\n[^]*?\n\}\n/, '\nconst fmtDate = () => String;\n'],
+    [/(days|months)\.map\(slice3\)/g, "''"],
+    [/new Intl\.DateTimeFormat\(\)\.resolvedOptions\(\)\.timeZone/, "''"],
+    [/\nfunction timeAxisStamps\(stampCfg, fmtDate\) \{\n[^]*?\n\}\n/, '\nconst timeAxisStamps = () => [];\n'],
+    [/\nfunction timeAxisVals\(tzDate, stamps\) \{\n[^]*?\n\}\n/, '\nconst timeAxisVals = () => String;\n'],
+  ];
+  let contents = await readFile(path, 'utf8');
+  for (const [cut, rest] of cuts) {
+    const before = contents;
+    contents = contents.replace(cut, () => rest);
+    if (contents === before) throw new Error(`uPlot has changed; look for ${cut}`);
+  }
   return { contents, loader: 'js' };
 }
 

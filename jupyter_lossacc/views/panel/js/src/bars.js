@@ -32,7 +32,7 @@ export function waterfall(data, caption) {
     'table',
     { class: 'waterfall' },
     el('caption', {}, caption),
-    el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'samples that'), el('th', { scope: 'col' }, 'how many'), el('td', { 'aria-hidden': 'true' }), el('th', { scope: 'col' }, 'loss, nats'))),
+    el('thead', {}, el('tr', {}, el('th', { scope: 'col', class: 'left' }, 'samples that'), el('th', { scope: 'col' }, 'how many'), el('td', {}), el('th', { scope: 'col' }, 'nats'))),
     el('tbody', {}, rows.map(line)),
   );
 }
@@ -93,7 +93,14 @@ export function reliability(data, start, end) {
   const x = (v) => 26 + decode(v) * (SIDE - 34);
   const y = (v) => SIDE - 20 - decode(v) * (SIDE - 28);
   const path = (d) => d.confidence.map((c, i) => `${i ? 'L' : 'M'}${x(c).toFixed(1)} ${y(d.accuracy[i]).toFixed(1)}`).join('');
-  const dots = (d, name) => d.confidence.map((c, i) => (name === 'end' ? svg('circle', { cx: x(c), cy: y(d.accuracy[i]), r: 3, class: 'end' }) : svg('rect', { x: x(c) - 2.5, y: y(d.accuracy[i]) - 2.5, width: 5, height: 5, class: 'start' })));
+  const most = Math.max(1, ...data.start.n, ...data.end.n);
+  // Area by the number of samples: a bin of one sample must not look like a finding.
+  const size = (n) => 1.3 + 4 * Math.sqrt(n / most);
+  const dot = (d, i, name) => {
+    const [cx, cy, r] = [x(d.confidence[i]), y(d.accuracy[i]), size(d.n[i])];
+    return name === 'end' ? svg('circle', { cx, cy, r, class: name }) : svg('rect', { x: cx - r, y: cy - r, width: 2 * r, height: 2 * r, class: name });
+  };
+  const dots = (d, name) => d.confidence.map((_, i) => dot(d, i, name));
   return el(
     'figure',
     { class: 'figure' },

@@ -1,7 +1,7 @@
 /** Cards: verdict, why, what next; and the tabs with the evidence behind them. */
 
 import { histograms, reliability, shareBar, waterfall } from './bars.js';
-import { el } from './dom.js';
+import { el, scroller } from './dom.js';
 import { number, percent, points, signed } from './numbers.js';
 import { dataTable } from './table.js';
 
@@ -21,8 +21,8 @@ export function cardView(card, state, view, go) {
   return el(
     'article',
     { class: `card${card.retracted ? ' retracted' : ''}`, tabindex: '-1', id: `card-${card.id}`, 'aria-labelledby': 'card-title', 'data-key': `card-${card.id}` },
-    el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, card.title), el('button', { type: 'button', class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
-    el('p', { class: 'lead' }, card.lead),
+    el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, card.title), el('button', { class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
+    card.lead === state.headline.text ? null : el('p', { class: 'lead' }, card.lead),
     card.facts.length ? facts(card.facts) : null,
     tabs.length > 1 ? tabBar(tabs, open, go) : null,
     panel,
@@ -53,7 +53,7 @@ function tabBar(tabs, open, go) {
   return el(
     'div',
     { role: 'tablist', class: 'tabs', 'aria-label': 'Evidence' },
-    tabs.map((t, i) => el('button', { type: 'button', role: 'tab', id: `tab-${t.id}`, 'data-key': `tab-${t.id}`, 'aria-selected': String(t === open), 'aria-controls': 'tabpanel', tabindex: t === open ? '0' : '-1', onclick: () => go.tab(t.id, true), onkeydown: onKey(i) }, t.name)),
+    tabs.map((t, i) => el('button', { role: 'tab', id: `tab-${t.id}`, 'data-key': `tab-${t.id}`, 'aria-selected': String(t === open), 'aria-controls': 'tabpanel', tabindex: t === open ? '0' : '-1', onclick: () => go.tab(t.id, true), onkeydown: onKey(i) }, t.name)),
   );
 }
 
@@ -63,14 +63,22 @@ function why(card, state, view, go) {
   const supported = card.causes.filter((c) => c.verdict === 'supported');
   const others = card.causes.filter((c) => c.verdict !== 'supported');
   const kindPage = card.kind && state.pages[card.kind];
-  return [
-    ...supported.map((c, i) => causeView(c, card, state, view, go, i + 1)),
+  const causes = el(
+    'div',
+    { class: 'causes' },
+    supported.map((c, i) => causeView(c, card, state, view, go, i + 1)),
     !supported.length && card.causes.length ? el('p', {}, 'No examined cause is supported by these records.') : null,
-    card.waterfall ? waterfall(card.waterfall, `Where the loss change from epoch ${card.waterfall.start} to ${card.waterfall.end} comes from`) : null,
     others.length ? el('section', { class: 'others' }, el('h4', {}, supported.length ? 'Also examined' : 'Examined'), others.map((c) => otherView(c, card, state, view, go))) : null,
-    kindPage ? el('p', {}, pageLink(card.kind, `What it means when ${kindPage.title.charAt(0).toLowerCase()}${kindPage.title.slice(1)}`, go)) : null,
+  );
+  const aside = el(
+    'div',
+    { class: 'aside' },
+    card.waterfall ? waterfall(card.waterfall, `Where the loss change from epoch ${card.waterfall.start} to ${card.waterfall.end} comes from`) : null,
+    card.histogram ? histograms(card.histogram, card.start, card.end) : null,
+    kindPage ? el('p', {}, pageLink(card.kind, `About this pattern: ${kindPage.title}`, go)) : null,
     card.limits.length ? el('ul', { class: 'limits' }, card.limits.map((line) => el('li', {}, line))) : null,
-  ];
+  );
+  return aside.childNodes.length ? el('div', { class: 'columns' }, causes, aside) : causes;
 }
 
 function badge(cause) {
@@ -78,28 +86,25 @@ function badge(cause) {
 }
 
 function causeView(cause, card, state, view, go, rank) {
-  return el(
-    'section',
-    { class: 'cause' },
-    el('h4', {}, el('span', { class: 'rank' }, `${rank}. `), cause.title, ' ', badge(cause)),
-    body(cause, card, state, view, go),
-  );
+  const head = el('h4', {}, el('span', { class: 'rank' }, `${rank}. `), cause.title, ' ', badge(cause));
+  const lead = [cause.share ? el('div', { class: 'share-row' }, shareBar(cause.share), el('span', {}, cause.share.text)) : null, cause.statement ? el('p', {}, cause.statement) : null];
+  // The first cause is laid out; of the others the statement, and the rest on request.
+  const rest = body(cause, card, state, view, go);
+  return el('section', { class: 'cause' }, head, lead, rank === 1 ? rest : el('details', { 'data-key': `more-${card.id}-${cause.id}` }, el('summary', {}, 'What to try, evidence, how to verify'), rest));
 }
 
 function otherView(cause, card, state, view, go) {
-  return el('details', { 'data-key': `cause-${card.id}-${cause.id}`, class: 'other' }, el('summary', {}, badge(cause), ' ', el('span', {}, cause.title)), body(cause, card, state, view, go));
+  return el('details', { 'data-key': `cause-${card.id}-${cause.id}`, class: 'other' }, el('summary', {}, badge(cause), ' ', el('span', {}, cause.title)), cause.statement ? el('p', {}, cause.statement) : null, body(cause, card, state, view, go));
 }
 
 function body(cause, card, state, view, go) {
   return el(
     'div',
     { class: 'cause-body' },
-    cause.share ? el('div', { class: 'share-row' }, shareBar(cause.share), el('span', {}, cause.share.text)) : null,
-    cause.statement ? el('p', {}, cause.statement) : null,
     counterfactual(cause, view, go),
-    cause.evidence.length ? evidence(cause) : null,
     labelled('What to try', cause.action),
     experiment(cause),
+    cause.evidence.length ? evidence(cause) : null,
     named(cause, card, go),
     state.pages[cause.id] ? el('p', {}, pageLink(cause.id, `Read about it: ${state.pages[cause.id].title}`, go)) : null,
   );
@@ -116,14 +121,15 @@ function counterfactual(cause, view, go) {
     'p',
     {},
     cause.counterfactual ? [el('strong', { class: 'label' }, 'Without it'), ` ${cause.counterfactual.text}. `] : null,
-    cause.overlay ? el('button', { type: 'button', class: 'btn inline', 'aria-pressed': String(on), 'data-key': `overlay-${cause.id}`, onclick: () => go.overlay(on ? null : cause) }, on ? 'Hide in the chart' : 'Show in the chart') : null,
+    cause.overlay ? el('button', { class: 'btn inline', 'aria-pressed': String(on), 'data-key': `overlay-${cause.id}`, onclick: () => go.overlay(on ? null : cause) }, on ? 'Hide in the chart' : 'Show in the chart') : null,
   );
 }
 
 function evidence(cause) {
-  const row = (e) => el('tr', {}, el('td', { class: e.supports ? 'for' : 'against' }, e.supports ? '▲ for' : '▽ against'), el('th', { scope: 'row' }, e.name), el('td', {}, e.value), el('td', {}, e.threshold));
+  const row = (e) => el('tr', {}, el('td', { class: e.supports ? 'for' : 'against' }, e.supports ? '▲ for' : '▽ against'), el('th', { scope: 'row' }, e.name), el('td', {}, e.value), el('td', { class: 'threshold' }, e.threshold));
+  const pro = cause.evidence.filter((e) => e.supports).length;
   const ranked = [...cause.evidence].sort((a, b) => Number(b.supports) - Number(a.supports));
-  return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Evidence for ${cause.title}` }, el('table', { class: 'evidence' }, el('caption', { class: 'hidden' }, `Evidence: ${cause.title}`), el('thead', {}, el('tr', {}, ['speaks', 'what', 'here', 'decides at'].map((h) => el('th', { scope: 'col' }, h)))), el('tbody', {}, ranked.map(row))));
+  return scroller(`Evidence for ${cause.title}`, el('table', { class: 'evidence' }, el('caption', {}, `Evidence: ${pro} for, ${cause.evidence.length - pro} against`), el('thead', {}, el('tr', {}, ['speaks', 'what', 'here', 'decides at'].map((h, i) => el('th', { scope: 'col', class: i < 2 && 'left' }, h)))), el('tbody', {}, ranked.map(row))));
 }
 
 function experiment(cause) {
@@ -143,15 +149,14 @@ function experiment(cause) {
     { class: 'experiment' },
     labelled('How to verify', e.prediction),
     labelled('Result', e.result),
-    e.code ? el('pre', { tabindex: '0', 'aria-label': 'Code to paste' }, el('code', {}, e.code)) : null,
-    e.code ? el('p', {}, el('button', { type: 'button', class: 'btn', 'data-key': `copy-${cause.id}`, onclick: copy }, 'Copy code'), done) : null,
+    e.code ? el('details', { 'data-key': `code-${cause.id}` }, el('summary', {}, 'Code to paste'), el('pre', { tabindex: '0', 'aria-label': 'Code to paste' }, el('code', {}, e.code)), el('p', {}, el('button', { class: 'btn', 'data-key': `copy-${cause.id}`, onclick: copy }, 'Copy code'), done)) : null,
   );
 }
 
 function named(cause, card, go) {
   if (!cause.samples.length) return null;
   const ids = cause.samples.join(', ');
-  return el('p', {}, el('strong', { class: 'label' }, 'Samples to look at'), ` ${ids} `, card.samples ? el('button', { type: 'button', class: 'btn inline', 'data-key': `named-${cause.id}`, onclick: () => go.samples(cause.id) }, 'Show them') : null);
+  return el('p', {}, el('strong', { class: 'label' }, 'Samples to look at'), ` ${ids} `, card.samples ? el('button', { class: 'btn inline', 'data-key': `named-${cause.id}`, onclick: () => go.samples(cause.id) }, 'Show them') : null);
 }
 
 function pageLink(id, text, go) {
@@ -262,9 +267,8 @@ function endsTable({ start, end, rows }) {
   const write = { nats: number, share: percent, 1: number };
   const change = { nats: signed, share: (v) => `${points(v)} points`, 1: signed };
   const difference = (row) => (typeof row.start === 'number' && typeof row.end === 'number' ? change[row.unit](row.end - row.start) : '–');
-  return el(
-    'div',
-    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Metrics at both ends' },
+  return scroller(
+    'Metrics at both ends',
     el(
       'table',
       { class: 'table' },
@@ -288,11 +292,11 @@ export function adviceView(advice, go) {
   return el(
     'article',
     { class: 'card', tabindex: '-1', id: 'card-keep', 'aria-labelledby': 'card-title', 'data-key': 'card-keep' },
-    el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, 'Which epoch to keep'), el('button', { type: 'button', class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
+    el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, 'Which epoch to keep'), el('button', { class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
     el('p', { class: 'lead' }, advice.reason),
     advice.stop_reason ? el('p', {}, advice.stop_reason) : null,
     advice.alternatives.length
-      ? el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Other epochs' }, el('table', { class: 'table' }, el('caption', {}, 'What other epochs would give (95 % intervals, same samples)'), el('thead', {}, el('tr', {}, heads.map((h) => (h ? el('th', { scope: 'col' }, h) : el('td', {}))))), el('tbody', {}, advice.alternatives.map(row))))
+      ? scroller('Other epochs', el('table', { class: 'table' }, el('caption', {}, 'What other epochs would give (95 % intervals, same samples)'), el('thead', {}, el('tr', {}, heads.map((h) => (h ? el('th', { scope: 'col' }, h) : el('td', {}))))), el('tbody', {}, advice.alternatives.map(row))))
       : null,
     advice.alternatives.some((a) => a.cost) ? el('ul', {}, advice.alternatives.filter((a) => a.cost).map((a) => el('li', {}, a.cost))) : null,
     advice.optimism ? el('p', { class: 'small' }, advice.optimism) : null,

@@ -97,7 +97,8 @@ export class Charts {
         legend: { show: false },
         padding: [10, 14, 0, 0],
         scales: {
-          x: { time: false, range: () => this.view.zoom || this.full },
+          // A little room at the right: the last epoch's point is drawn whole.
+          x: { time: false, range: () => this.view.zoom || [this.full[0], this.full[1] + 0.012 * (this.full[1] - this.full[0])] },
           y: { distr: isLoss && this.view.log ? 3 : 1, range: (plot) => this.valueRange(plot, pane) },
         },
         axes: [

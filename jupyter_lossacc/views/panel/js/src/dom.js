@@ -19,7 +19,14 @@ function fill(node, props, kids) {
  * @param {...(Node|string|number|null|false|undefined|Array)} kids
  * @returns {HTMLElement}
  */
-export const el = (tag, props = {}, ...kids) => fill(document.createElement(tag), props, kids);
+export function el(tag, props = {}, ...kids) {
+  const node = document.createElement(tag);
+  if (tag === 'button') node.type = 'button';
+  return fill(node, props, kids);
+}
+
+/** Box that scrolls sideways, by keyboard too. */
+export const scroller = (label, ...kids) => el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label, 'data-key': `scroll-${label}` }, kids);
 
 /** Make an SVG element. */
 export const svg = (tag, props = {}, ...kids) => fill(document.createElementNS(SVG, tag), props, kids);

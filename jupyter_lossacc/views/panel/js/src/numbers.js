@@ -24,7 +24,7 @@ export function number(value) {
     const rounded = Number(v.toPrecision(3));
     text = rounded.toLocaleString('en-US', { maximumFractionDigits: Math.max(0, 2 - size) });
   }
-  return text.replace('-', '−');
+  return text.replaceAll('-', '−');
 }
 
 /** Write a count exactly. */

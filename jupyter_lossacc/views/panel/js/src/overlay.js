@@ -22,6 +22,7 @@ function keyed(layer, group) {
  * @param {{links: boolean, open: string|null, onOpen: (id: string) => void}} how
  */
 export function placeBands(u, bands, { links, open, onOpen }) {
+  const held = bands.some((b) => b.split === 'val');
   const have = keyed(u.layer, 'band');
   const width = u.over.clientWidth;
   const lanes = [];
@@ -32,7 +33,7 @@ export function placeBands(u, bands, { links, open, onOpen }) {
       a = makeBand(band, links, onOpen);
       u.layer.append(a);
     }
-    dress(a, band, links, open);
+    dress(a, band, links, open, held && band.split !== 'val');
     // Epoch e occupies (e - 1, e]; the movement runs between the ends of its first and last epoch.
     const from = Math.max(0, u.valToPos(band.start, 'x'));
     const to = Math.min(width, u.valToPos(band.end, 'x'));
@@ -61,8 +62,9 @@ function makeBand(band, links, onOpen) {
   return a;
 }
 
-function dress(a, band, links, open) {
-  a.className = ['band', `tone-${band.tone}`, `kind-${band.kind}`, band.quiet && 'quiet', band.retracted && 'retracted', open === band.id && 'open'].filter(Boolean).join(' ');
+/** Where validation has bands, those of other splits are drawn as edges only: fills would pile up. */
+function dress(a, band, links, open, beside) {
+  a.className = ['band', `tone-${band.tone}`, `kind-${band.kind}`, band.quiet && 'quiet', band.retracted && 'retracted', beside && 'beside', open === band.id && 'open'].filter(Boolean).join(' ');
   a.title = band.title;
   if (!links) return;
   a.setAttribute('aria-label', band.label);

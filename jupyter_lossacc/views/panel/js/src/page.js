@@ -18,7 +18,7 @@ export function pageView(id, page, go) {
   return el(
     'article',
     { class: 'card page', tabindex: '-1', 'aria-label': page.title, 'data-key': `page-${id}` },
-    el('button', { type: 'button', class: 'btn', 'data-key': 'page-back', onclick: go.back }, '← Back to the card'),
+    el('button', { class: 'btn', 'data-key': 'page-back', onclick: go.back }, '← Back to the card'),
     el('h3', {}, page.title),
     body,
   );
@@ -42,7 +42,7 @@ function link(a, go) {
 
 function term(word, meaning) {
   const said = el('span', { class: 'meaning', hidden: true }, ` (${meaning}) `);
-  const button = el('button', { type: 'button', class: 'term', title: meaning, 'aria-expanded': 'false', onclick: () => toggle() }, word);
+  const button = el('button', { class: 'term', title: meaning, 'aria-expanded': 'false', onclick: () => toggle() }, word);
   const toggle = () => {
     said.hidden = !said.hidden;
     button.setAttribute('aria-expanded', String(!said.hidden));

@@ -49,7 +49,7 @@ export class PanelView {
   }
 
   build() {
-    const button = (name, onclick, props = {}) => el('button', { type: 'button', class: 'btn', onclick, ...props }, name);
+    const button = (name, onclick, props = {}) => el('button', { class: 'btn', onclick, ...props }, name);
     this.status = el('span', { class: 'status' });
     this.spoken = el('span', { class: 'hidden', role: 'status', 'aria-live': 'polite' });
     this.log = button('Log loss', () => this.setLog(!this.choice.log), { 'aria-pressed': String(this.choice.log) });
@@ -130,7 +130,8 @@ export class PanelView {
 
   /** When the run is over and the reader has opened nothing, open what matters most. */
   suggest() {
-    if (this.choice.card === undefined && !this.running) this.choice.card = this.state.headline.card;
+    const { card, tone } = this.state.headline;
+    if (this.choice.card === undefined && !this.running && tone !== 'good') this.choice.card = card;
   }
 
   paintStatus() {
@@ -196,7 +197,7 @@ export class PanelView {
       el('li', {}, el('a', { href: `#card-${id}`, class: `chip ${classes}`, title, 'data-key': `chip-${id}`, 'aria-expanded': String(this.choice.card === id), onclick: (e) => (e.preventDefault(), this.open(id, true)) }, text));
     const items = bands.map((b) => chip(b.id, [el('b', {}, b.short), el('span', {}, `${b.split_word} ${b.start}–${b.end}`)], `tone-${b.tone} kind-${b.kind}${b.retracted ? ' retracted' : ''}`, b.title));
     const run = cards.find((c) => c.id === 'run');
-    if (run) items.push(chip('run', [el('b', {}, 'whole run'), el('span', {}, run.brief)], run.found ? 'tone-worse' : 'tone-none', run.title));
+    if (run) items.push(chip('run', [el('b', {}, 'whole run'), el('span', {}, run.brief)], run.tone, run.title));
     if (advice?.epoch != null) items.push(chip('keep', [el('b', {}, 'which epoch to keep'), el('span', {}, String(advice.epoch))], 'tone-none'));
     if (!bands.length) items.unshift(el('li', { class: 'quiet-note' }, this.state.quiet));
     renew(this.chips, items);
@@ -286,8 +287,9 @@ export class PanelView {
     const card = this.state.cards.find((c) => c.id === this.choice.card);
     const wanted = this.choice.overlay;
     if (wanted === undefined && card) {
+      // What the first supported cause would leave is drawn at once, unless that line is there already.
       const first = card.causes.find((c) => c.verdict === 'supported' && c.overlay);
-      if (first) this.choice.overlay = first.id;
+      if (first && !this.drawn(card.split, first.overlay)) this.choice.overlay = first.id;
     }
     const cause = card?.causes.find((c) => c.id === this.choice.overlay);
     const next = cause?.overlay || null;
@@ -295,6 +297,12 @@ export class PanelView {
     const { x, y, label } = next || {};
     this.charts.setOverlay(next && { x, y, label });
     this.showEpoch(this.epoch);
+  }
+
+  /** Whether an overlay only repeats the calibrated curve of its split. */
+  drawn(split, overlay) {
+    const curve = this.state.curves.find((c) => c.id === split);
+    return Boolean(curve) && overlay.x.every((x, i) => curve.calibrated[curve.epoch.indexOf(x)] === overlay.y[i]);
   }
 
   setLog(log) {

@@ -56,7 +56,7 @@ export function splitFinite(xs, values) {
 export function seriesOf(state, steps, pane, overlay) {
   const list = [];
   if (pane === 'loss' && steps.x.length) {
-    list.push({ key: 'steps', label: 'batches', color: '--steps', width: 1, dash: null, x: steps.x, values: steps.loss, thin: true });
+    list.push({ key: 'steps', label: 'training batches', color: '--steps', width: 1, dash: null, x: steps.x, values: steps.loss, thin: true });
   }
   state.curves.forEach((curve, i) => {
     const style = styleOf(curve.id, i);
@@ -80,7 +80,7 @@ export function align(list) {
   const xs = [...new Set(list.flatMap((s) => Array.from(s.x)))].sort((a, b) => a - b);
   const at = new Map(xs.map((x, i) => [x, i]));
   const columns = list.map((s) => {
-    const column = new Array(xs.length);
+    const column = new Array(xs.length).fill();
     s.y.forEach((v, i) => {
       column[at.get(s.x[i])] = v;
     });

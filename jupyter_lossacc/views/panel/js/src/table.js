@@ -1,6 +1,6 @@
 /** Tables that sort, filter and page in the browser, over the rows they were given. */
 
-import { el } from './dom.js';
+import { el, scroller } from './dom.js';
 import { count, decode, number, percent, points, signed } from './numbers.js';
 
 const PAGE = 15;
@@ -50,7 +50,7 @@ export function dataTable({ key, caption, rows, columns, filters = [], view }) {
   view.page ??= 0;
 
   function headCell(column, i) {
-    const button = el('button', { type: 'button', class: 'sort', 'data-key': `${key}-sort-${i}`, title: column.title, onclick: () => sortBy(i) }, column.name);
+    const button = el('button', { class: 'sort', 'data-key': `${key}-sort-${i}`, title: column.title, onclick: () => sortBy(i) }, column.name);
     return el('th', { scope: 'col', class: column.kind === 'text' ? 'left' : '' }, button);
   }
 
@@ -75,7 +75,7 @@ export function dataTable({ key, caption, rows, columns, filters = [], view }) {
     body.replaceChildren(...shown.map((row) => el('tr', {}, columns.map((column, i) => cell(column, row, i)))));
     if (!shown.length) body.append(el('tr', {}, el('td', { colspan: columns.length, class: 'left' }, 'No rows.')));
     foot.hidden = pages === 1;
-    const step = (to, name) => el('button', { type: 'button', class: 'btn', 'data-key': `${key}-${name}`, disabled: to < 0 || to >= pages, onclick: () => turn(to, name) }, name);
+    const step = (to, name) => el('button', { class: 'btn', 'data-key': `${key}-${name}`, disabled: to < 0 || to >= pages, onclick: () => turn(to, name) }, name);
     foot.replaceChildren(step(view.page - 1, 'Previous'), el('span', {}, `${view.page + 1} of ${pages}, ${count(chosen.length)} rows`), step(view.page + 1, 'Next'));
   }
 
@@ -104,6 +104,5 @@ export function dataTable({ key, caption, rows, columns, filters = [], view }) {
   }
 
   draw();
-  const scroller = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption, 'data-key': `${key}-scroll` }, table);
-  return el('div', { class: 'data' }, controls.length ? el('div', { class: 'filters' }, controls) : null, scroller, foot);
+  return el('div', { class: 'data' }, controls.length ? el('div', { class: 'filters' }, controls) : null, scroller(caption, table), foot);
 }

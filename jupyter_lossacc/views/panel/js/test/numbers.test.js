@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { count, decode, number, percent, points, signed } from '../src/numbers.js';
+
+test('numbers have at most three significant digits and a real minus', () => {
+  assert.deepEqual([0.23468, 12345, -0.00001234, 0, 100, 0.1].map(number), ['0.235', '12,300', '−1.23e−5', '0', '100', '0.1']);
+});
+
+test('what is not finite is said, never shown as zero', () => {
+  assert.deepEqual(['nan', 'inf', '-inf', null].map(number), ['NaN', '∞', '−∞', '–']);
+  assert.equal(percent('nan'), 'NaN');
+  assert.ok(Number.isNaN(decode('nan')));
+});
+
+test('differences carry their sign', () => {
+  assert.deepEqual([0.5, -0.5, 0].map(signed), ['+0.5', '−0.5', '0']);
+  assert.equal(points(0.025), '+2.5');
+  assert.equal(percent(0.6183), '61.8 %');
+});
+
+test('counts and sample ids stay whole', () => {
+  assert.equal(count(123), '123');
+  assert.equal(count(1234567), '1,234,567');
+});

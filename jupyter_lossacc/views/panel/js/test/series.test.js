@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { align, nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
+
+test('a value that is not finite becomes a mark at the last finite one', () => {
+  const { y, broken } = splitFinite([1, 2, 3, 4, 5], [1.5, 'nan', 'nan', 0.5, 'inf']);
+  assert.deepEqual(y, [1.5, null, null, 0.5, null]);
+  assert.deepEqual(broken.map((b) => [b.x, b.y, b.value]), [[2, 1.5, NaN], [5, 0.5, Infinity]]);
+});
+
+test('nothing finite before it: the mark stands at the first finite value', () => {
+  assert.equal(splitFinite([1, 2], ['nan', 3]).broken[0].y, 3);
+  assert.equal(splitFinite([1], ['nan']).broken[0].y, null);
+});
+
+test('aligned series have no value where they have no point, and a gap where it is not finite', () => {
+  const a = { x: [1, 2, 3], y: [1, null, 3] };
+  const b = { x: [1.5], y: [7] };
+  assert.deepEqual(align([a, b]), [[1, 1.5, 2, 3], [1, undefined, null, 3], [undefined, 7, undefined, undefined]]);
+});
+
+test('the epoch axis moves in whole epochs', () => {
+  assert.deepEqual(xRange([{ x: [0.2, 3.4] }]), [0, 4]);
+  assert.deepEqual(xRange([{ x: [1] }]), [0.5, 1.5]);
+  assert.deepEqual(xRange([{ x: [] }]), [0, 1]);
+});
+
+test('one wild batch does not flatten the curves', () => {
+  const epochs = { x: [1, 2], y: [1, 2] };
+  const batches = { x: [0.5, 1.5], y: [1.2, 500], thin: true };
+  assert.deepEqual(yRange([epochs, batches], [0, 2]), [1, 2.5]);
+});
+
+test('a reference line is worth the room when it is near', () => {
+  const epochs = { x: [1, 2], y: [1, 2] };
+  assert.deepEqual(yRange([epochs], [0, 2], [2.3]), [1, 2.3]);
+  assert.deepEqual(yRange([epochs], [0, 2], [20]), [1, 2]);
+});
+
+test('the read-out gives the last value at or before an epoch', () => {
+  const s = { x: [1, 5], values: [0.5, 'nan'], epoch: true };
+  assert.equal(valueAt(s, 4), 0.5);
+  assert.ok(Number.isNaN(valueAt(s, 9)));
+  assert.equal(valueAt(s, 0), null);
+  assert.equal(nearestEpoch([s], 2.4), 1);
+});
+
+test('calibrated loss and overlay are lines of their own; the accuracy chart has neither', () => {
+  const state = { curves: [{ id: 'val', label: 'validation', x: [1], loss: [1], accuracy: [0.5], calibrated: [0.9] }] };
+  const overlay = { label: 'without it', x: [1], y: [0.8] };
+  assert.deepEqual(seriesOf(state, { x: [1], loss: [2] }, 'loss', overlay).map((s) => s.key), ['steps', 'val', 'val-calibrated', 'overlay']);
+  assert.deepEqual(seriesOf(state, { x: [1], loss: [2] }, 'accuracy', overlay).map((s) => s.key), ['val']);
+});

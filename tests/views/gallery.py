@@ -1,0 +1,79 @@
+"""The gallery: one page with every state of the panel, drawn by the panel itself.
+
+    python -m tests.views.gallery gallery.html          the simulated states (a few seconds)
+    python -m tests.views.gallery gallery.html --all    real trainings of every scenario too (minutes)
+
+Each state lives in ``<div id="state-NAME">``. States of a running training get a model that behaves
+like anywidget's: what the panel sends is collected in ``window.sent``, and ``window.deliver(NAME,
+message)`` is a message from the kernel.
+"""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from pathlib import Path
+
+from jupyter_lossacc.views.panel.assets import inline_script
+from jupyter_lossacc.views.panel.frozen import embedded_json
+from tests.views.states import STATES, Shown, conclude, state_of
+
+__all__ = ["gallery_html", "write_gallery"]
+
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Panel gallery</title>
+<style>:root{color-scheme:light dark}body{margin:0 auto;padding:16px;max-width:1100px;font:15px system-ui}
+h2{font-size:15px;margin:24px 0 8px}</style></head><body><main><h1>Panel gallery</h1>
+"""
+_SCRIPT = """
+window.sent = []; window.models = {};
+function show(name, state) {
+  const element = document.getElementById('state-' + name);
+  if (state.status !== 'running') return lossaccPanel.embed(element, {...state, uid: name});
+  const handlers = {};
+  const model = {
+    get: key => ({run: name, snapshot: state})[key],
+    on: (event, handler) => { (handlers[event] ||= []).push(handler); },
+    off: () => {},
+    send: message => window.sent.push(message),
+  };
+  window.models[name] = model;
+  window.deliver = (to, message, buffers) => handlers['msg:custom'].forEach(h => h(message, buffers || []));
+  lossaccPanel.initialize({model});
+  lossaccPanel.render({model, el: element});
+}
+"""
+
+
+def gallery_html(shown: dict[str, Shown]) -> str:
+    """Return the page with these states, in order."""
+    places = "".join(f'<h2>{escape(n)}</h2><div id="state-{escape(n)}"></div>\n' for n in shown)
+    calls = "\n".join(f"show({n!r}, {embedded_json(state_of(s))});" for n, s in shown.items())
+    script = f"<script>(() => {{{inline_script()}\n{_SCRIPT}\n{calls}\n}})()</script>"
+    return f"{_HEAD}{places}</main>{script}</body></html>\n"
+
+
+def write_gallery(path: Path, *names: str) -> Path:
+    """Write the page with the named states (all by default)."""
+    chosen = {name: STATES[name]() for name in names or STATES}
+    path.write_text(gallery_html(chosen), encoding="utf-8")
+    return path
+
+
+def _trainings() -> dict[str, Shown]:
+    from tests.scenarios import SCENARIOS
+
+    return {name.replace("_", "-"): conclude(make(0).build()) for name, make in SCENARIOS.items()}
+
+
+def _main(arguments: list[str]) -> None:
+    every = "--all" in arguments
+    paths = [a for a in arguments if not a.startswith("-")] or ["gallery.html"]
+    shown = {name: make() for name, make in STATES.items()} | (_trainings() if every else {})
+    Path(paths[0]).write_text(gallery_html(shown), encoding="utf-8")
+    sys.stdout.write(f"{len(shown)} states in {paths[0]}\n")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,62 @@
+"""The diagnosis in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jupyter_lossacc.records import Diagnosis, Finding
+from jupyter_lossacc.views.text import report, summary
+from jupyter_lossacc.views.verdict import headline
+from tests.views.states import STATES
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_run_can_be_told(name):
+    shown = STATES[name]()
+    told = summary(*shown.arguments)
+    assert told.splitlines()[1]
+    assert "nan" not in told
+    assert report(*shown.arguments).startswith("# ")
+
+
+def test_the_report_has_causes_evidence_and_what_to_try():
+    shown = STATES["both-rise"]()
+    text = report(*shown.arguments)
+    finding = next(d for d in shown.diagnoses if d.supported).supported[0]
+    for part in (finding.statement, finding.action, finding.experiment.code.splitlines()[0], "| evidence |"):
+        assert part in text
+    assert "## Which epoch to keep" in text
+    assert "Also examined:" in text
+
+
+def test_a_name_cannot_make_markup():
+    assert report(*STATES["class-names"]().arguments).startswith(r"# \<i\>names\</i\> & more")
+
+
+def test_a_retracted_episode_is_not_counted_as_standing():
+    shown = STATES["retracted"]()
+    assert "no longer supported" in report(*shown.arguments)
+    assert summary(*shown.arguments).count("loss and accuracy rise together") == 2  # test and validation
+
+
+def test_limits_are_named():
+    assert "1 more, see run.limits" in _with_limits("One.", "Two.")
+    assert "Note: One." in _with_limits("One.")
+
+
+def _with_limits(*limits):
+    shown = STATES["one-epoch"]()
+    shown = replace(shown, recording=replace(shown.recording, limits=limits), diagnoses=())
+    return summary(*shown.arguments)
+
+
+def test_a_finding_about_the_run_leads_where_no_episode_does():
+    shown = STATES["one-epoch"]()
+    finding = Finding(cause="double_softmax", verdict="supported", statement="Softmax was applied twice.")
+    whole = Diagnosis(episode=None, findings=(finding,), headline="Softmax was applied twice.")
+    said = headline(shown.recording, (), (whole,))
+    assert (said.text, said.tone) == ("Softmax was applied twice.", "problem")
+    benign = replace(whole, findings=(replace(finding, cause="fluctuation"),))
+    assert headline(shown.recording, (), (benign,)).tone == "good"

@@ -1,0 +1,57 @@
+"""Numbers and names in words."""
+
+from __future__ import annotations
+
+import doctest
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_lossacc.records import Episode
+from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.views import words
+
+EPISODE = Episode(
+    split="val",
+    start_epoch=4,
+    end_epoch=9,
+    kind="both_rise",
+    loss_change=Estimate(0.2, 0.1, 0.3, "nats"),
+    accuracy_change=Estimate(0.02, 0.01, 0.03, "share"),
+    holds_on_new_data="undecided",
+    n_needed=4321,
+)
+
+
+def test_examples_hold():
+    assert doctest.testmod(words).failed == 0
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_three_significant_digits_and_no_hyphen_for_minus(value):
+    text = words.number(value)
+    assert "-" not in text
+    digits = text.split("e")[0].replace("−", "").replace(",", "").replace(".", "").strip("0")
+    assert len(digits) <= 3
+    assert float(text.replace("−", "-").replace(",", "")) == pytest.approx(value, rel=6e-3, abs=1e-300)
+
+
+def test_an_undecided_movement_says_how_many_samples_would_decide_it():
+    assert words.reach(EPISODE, 1500) == (
+        "undecided",
+        "sure on these 1,500 samples; about 4,300 samples would decide it",
+    )
+    assert words.reach(replace(EPISODE, holds_on_new_data="yes"), 1500)[0] == "expected too"
+
+
+def test_titles_say_what_where_and_when():
+    assert words.episode_title(EPISODE) == "Validation: loss and accuracy rise together, epochs 4–9"
+    assert words.epochs_of(replace(EPISODE, end_epoch=4)) == "epoch 4"
+    assert words.short_verdict(EPISODE, None) == "both rise: cause undecided"
+    assert words.short_verdict(replace(EPISODE, retracted=True), None) == "both rise: no longer supported"
+
+
+def test_a_cause_without_a_page_is_named_by_its_id():
+    assert words.cause_title("some_new_cause") == "Some new cause"
