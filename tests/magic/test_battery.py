@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from tests.magic.kernels import FAKE_SESSION, OLD, Kernel, old_ipykernel, plain
 
@@ -21,8 +25,10 @@ def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def no_events(kernel: Kernel) -> None:
-    kernel.run("EVENTS.clear()")
+def no_events(request: pytest.FixtureRequest) -> None:
+    """Forget what earlier tests made the session note."""
+    if "kernel" in request.fixturenames:
+        request.getfixturevalue("kernel").run("EVENTS.clear()")
 
 
 def test_it_is_the_kernel_it_should_be(kernel: Kernel, request: pytest.FixtureRequest) -> None:
@@ -236,3 +242,15 @@ def test_the_session_is_not_loaded_before_it_is_needed(kernel: Kernel) -> None:
         "sorted({'torch', 'pandas', 'matplotlib', 'pyarrow'} & set(__import__('sys').modules))"
     )
     assert loaded == "[]"
+
+
+def test_a_notebook_run_as_a_whole_stops_at_the_failing_cell(tmp_path: Path) -> None:
+    """As nbclient, papermill and "Run All" do it."""
+    cells = [f"%load_ext jupyter_lossacc\n{FAKE_SESSION}", FAILING, "print('ran on')"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        client.execute()
+    failed, after = notebook.cells[1:]
+    assert [output["output_type"] for output in failed.outputs] == ["error"]
+    assert after.outputs == []
