@@ -82,6 +82,7 @@ class Desk:
         self._clerk = clerk
         self._writer = writer
         self._keep = keep
+        self._store_failed = False
         self._shown: tuple[Episode, ...] = ()
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
@@ -143,14 +144,15 @@ class Desk:
         self._stored(lambda writer: writer.set_limits(self.ledger.recording().limits))
 
     def _stored(self, write: Callable[[RunWriter], None]) -> None:
-        """Write to the store; when that fails, go on in memory and say so once."""
+        """Write to the store; when that fails, say so once and try again with the next pass."""
         if self._writer is None:
             return
         try:
             write(self._writer)
         except (StoreError, OSError) as error:
-            self._writer = None
-            self.ledger.limit(f"The run is no longer written to disk: {error}. It stays in memory.")
+            if not self._store_failed:
+                self._store_failed = True
+                self.ledger.limit(f"Writing to the store failed ({error}); what is missing there is in memory.")
 
     def _findings(self, *, final: bool = False) -> Findings:
         recording = self.ledger.recording()

@@ -246,7 +246,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _new_info(self, name: str) -> RunInfo:
         now = datetime.now(timezone.utc)
         return RunInfo(
-            run_id=f"{now:%Y%m%dT%H%M%S}-{name.replace('/', '-')}",
+            run_id=runs_store.run_id(name, now),
             name=name,
             started=now.isoformat(timespec="seconds"),
             class_names=tuple(self.options.classes),

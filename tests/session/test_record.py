@@ -169,7 +169,7 @@ def test_questions_without_an_answer_say_why(tmp_path: Path) -> None:
         run.samples("test")
     with pytest.raises(la.DiagnosisError, match="keep all"):
         run.samples("train")
-    with pytest.raises(la.DiagnosisError, match="1..2"):
+    with pytest.raises(la.DiagnosisError, match=r"1\.\.2"):
         run.samples(epoch=9)
     with pytest.raises(la.DiagnosisError):
         run.decompose(by="magic")
