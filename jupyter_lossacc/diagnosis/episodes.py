@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 # A loss no better than guessing with the base rates, or far above the same predictions recalibrated.
 _NEAR_CHANCE = 0.95
-_ABOVE_CALIBRATED = (1.5, 0.1)  # factor, nats
+_ABOVE_CALIBRATED = (2.0, 0.2)  # factor, nats
 _LIKELIHOODS = frozenset(
     {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "unknown"}
 )
@@ -139,7 +139,7 @@ def _still(split: _Split, episode: Episode, windows: Sequence[Window]) -> Window
         a, b = np.array([first]), np.array([end])
         strength = float(which_kinds(split.curves, a, b, bars, anchored=True)[episode.kind][0])
         if strength:
-            return Window(first, end, episode.kind, split.bars.loss, split.bars.anchored, strength)
+            return Window(first, end, episode.kind, True, strength)
     return None
 
 
@@ -175,7 +175,7 @@ def _describe(split: _Split, window: Window) -> Episode:
     wobbles = (float(loss.error[0]), float(accuracy.error[0]))
     passes = split.passes[window.first : window.last + 1]
     sampling = sampling_error(split.recording, passes)
-    holds, needed = _on_new_data(split.bars, window, values, wobbles, sampling)
+    holds, needed = _on_new_data(split, window, values, wobbles, sampling)
     extra = (sampling.loss, sampling.accuracy) if sampling else (0.0, 0.0)
     start, end = _ends(split, window)
     return Episode(
@@ -197,7 +197,7 @@ def _estimate(value: float, error: float, unit: str) -> Estimate:
 
 
 def _on_new_data(
-    bars: Bars,
+    split: _Split,
     window: Window,
     values: tuple[float, float],
     wobbles: tuple[float, float],
@@ -206,13 +206,17 @@ def _on_new_data(
     """Whether the stretch passes with the sampling error added, else how many samples would do."""
     if sampling is None:
         return False, None
-    parts = [(abs(values[0]), wobbles[0], sampling.loss, window.loss_bar)]
+    bars, a, b = split.bars, np.array([window.first]), np.array([window.last])
+    for_loss = float(bars.critical(a, b)[0])
+    for_accuracy = float(bars.critical(a, b, anchored=window.anchored)[0])
+    parts = [(abs(values[0]), wobbles[0], sampling.loss, for_loss)]
     if window.kind == "accuracy_stuck_loss_high":
         parts = []  # its level is judged by every epoch's loss; what can fail is the flat accuracy
     if window.kind in FLAT:
-        parts.append((bars.flat - abs(values[1]), wobbles[1], sampling.accuracy, 1.645))
+        limit = float(bars.flat_limit(split.curves.accuracy_moments.mean(a, b))[0])
+        parts.append((limit - abs(values[1]), wobbles[1], sampling.accuracy, 1.645))
     else:
-        parts.append((abs(values[1]), wobbles[1], sampling.accuracy, window.accuracy_bar))
+        parts.append((abs(values[1]), wobbles[1], sampling.accuracy, for_accuracy))
     if all(distance >= bar * hypot(wobble, error) for distance, wobble, error, bar in parts):
         return True, None
     needed = [samples_needed(d, wobble, error, sampling.n_samples, bar) for d, wobble, error, bar in parts]

@@ -8,16 +8,16 @@ epoch. How they were found, and what they cost, stands in tests/studies/README.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import log
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.records import EpisodeKind
-from jupyter_lossacc.stats.series import Moments, Trends, wobble
+from jupyter_lossacc.stats.series import Moments, Trends, wobble, wobble_rho
 
 __all__ = ["SHORTEST", "Bars", "Curves", "Window", "bars_for", "find_windows", "stretches", "which_kinds"]
 
@@ -30,6 +30,7 @@ _GRID = 128  # stretches begin and end on a grid of at most this many epochs
 _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more standard errors than this
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
 _STILL = 0.1  # a stuck loss may fall by this share of itself at most
+_CLEARER = 1.0  # standard errors by which a later start or an earlier end must be clearer to be taken
 
 # In this order of precedence: a joint movement says more than a flat accuracy beside it.
 MOVING: tuple[EpisodeKind, ...] = ("both_rise", "both_fall", "loss_rises_accuracy_falls")
@@ -46,44 +47,60 @@ class Bars:
 
     Parameters
     ----------
-    loss, accuracy : float
-        Critical values of the changes of loss and accuracy, in standard errors of the wobble.
+    scan : float
+        Critical value of the change of loss or accuracy over a very long stretch, in standard errors
+        of the wobble.
+    short : float
+        What is added for a stretch of m epochs: ``short / m``. Short stretches are many, and the
+        wobble may have been quiet by chance just there.
     anchored : float
-        The same for accuracy over a stretch that the loss alone has chosen.
+        Critical value for accuracy over a stretch that the loss alone has chosen.
     loss_share, loss_least : float
         Smallest change of the loss that counts: share of its mean, and nats.
     accuracy_least : float
         Smallest change of accuracy that counts.
-    flat : float
-        Accuracy is flat when its change, with its 90 % interval, stays within this.
+    flat : tuple of float
+        Accuracy is flat when its change, with its 90 % interval, stays within the first of these times
+        the error rate, and within no less than the second and no more than the third; and the change
+        itself within half of that.
     """
 
-    loss: float
-    accuracy: float
+    scan: float
+    short: float
     anchored: float
     loss_share: float = 0.02
     loss_least: float = 0.01
     accuracy_least: float = 0.005
-    flat: float = 0.02
+    flat: tuple[float, float, float] = (0.1, 0.01, 0.03)
+
+    def critical(self, first: Ints, last: Ints, *, anchored: bool = False) -> Floats:
+        """Critical value of each stretch."""
+        length = np.asarray(last - first + 1, dtype=np.float64)
+        return np.full(length.shape, self.anchored) if anchored else self.scan + self.short / length
+
+    def flat_limit(self, accuracy: Floats) -> Floats:
+        """Largest change at which accuracy counts as flat, by its mean over the stretch."""
+        share, low, high = self.flat
+        return np.asarray(np.clip(share * (1 - accuracy), low, high))
 
     def relaxed(self) -> Bars:
         """Bars for what is on the screen already, so that it does not flicker."""
         return replace(
             self,
-            loss=0.6 * self.loss,
-            accuracy=0.6 * self.anchored,
+            scan=0.6 * self.anchored,
+            short=0.0,
             anchored=0.6 * self.anchored,
             loss_share=0.5 * self.loss_share,
             loss_least=0.5 * self.loss_least,
             accuracy_least=0.5 * self.accuracy_least,
-            flat=1.5 * self.flat,
+            flat=(1.5 * self.flat[0], 1.5 * self.flat[1], 1.5 * self.flat[2]),
         )
 
 
 def bars_for(n_epochs: int) -> Bars:
-    """Critical values for a series of `n_epochs`, re-tested after every epoch."""
-    growth = log(max(n_epochs, 15) / 60)
-    return Bars(loss=3.6 + 0.25 * growth, accuracy=3.6 + 0.25 * growth, anchored=2.6 + 0.25 * growth)
+    """Critical values for a series of `n_epochs` that is judged anew after every epoch."""
+    growth = log(max(n_epochs, 60) / 60)
+    return Bars(scan=3.9 + 0.35 * growth, short=20.0, anchored=3.6 + 0.2 * growth)
 
 
 @dataclass(frozen=True)
@@ -112,24 +129,35 @@ class Curves:
         return len(self.loss)
 
     @cached_property
+    def loss_rho(self) -> float:
+        """Autocorrelation granted to the loss between epochs."""
+        return wobble_rho(self.loss)
+
+    @cached_property
+    def accuracy_rho(self) -> float:
+        """Autocorrelation granted to accuracy between epochs."""
+        return wobble_rho(self.accuracy)
+
+    @cached_property
     def loss_wobble(self) -> Floats:
         """Standard deviation of the loss between epochs, nats."""
-        return wobble(self.loss, floor=1e-6 * max(float(np.mean(np.abs(self.loss))), 1e-6))
+        floor = 1e-6 * max(float(np.mean(np.abs(self.loss))), 1e-6)
+        return wobble(self.loss, rho=self.loss_rho, floor=floor)
 
     @cached_property
     def accuracy_wobble(self) -> Floats:
         """Standard deviation of accuracy between epochs; at least half a sample."""
-        return wobble(self.accuracy, floor=0.5 / max(self.n_samples, 1))
+        return wobble(self.accuracy, rho=self.accuracy_rho, floor=0.5 / max(self.n_samples, 1))
 
     @cached_property
     def loss_moments(self) -> Moments:
         """Sums from which the loss trend of any stretch follows."""
-        return Moments(self.loss, self.loss_wobble)
+        return Moments(self.loss, self.loss_wobble, self.loss_rho)
 
     @cached_property
     def accuracy_moments(self) -> Moments:
         """Sums from which the accuracy trend of any stretch follows."""
-        return Moments(self.accuracy, self.accuracy_wobble)
+        return Moments(self.accuracy, self.accuracy_wobble, self.accuracy_rho)
 
     def high_share(self, first: Ints, last: Ints) -> Floats:
         """Share of each stretch's epochs at which the loss is high."""
@@ -141,13 +169,12 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch found: inclusive indices, its kind, and the bars its two movements passed."""
+    """A stretch found: inclusive indices, its kind, and whether the loss alone chose it."""
 
     first: int
     last: int
     kind: EpisodeKind
-    loss_bar: float
-    accuracy_bar: float
+    anchored: bool
     strength: float
 
 
@@ -165,7 +192,7 @@ def stretches(n_epochs: int) -> tuple[Ints, Ints]:
 
 
 def _significant(
-    moments: Moments, first: Ints, last: Ints, bar: float, least: Floats | float
+    moments: Moments, first: Ints, last: Ints, critical: Floats, least: Floats | float
 ) -> tuple[Trends, Ints]:
     """Trends of the stretches, and +1, -1 or 0 for a rise, a fall or neither."""
     trends = moments.trends(first, last)
@@ -173,7 +200,7 @@ def _significant(
     sign = np.sign(trends.change)
     ahead = sign * moments.trends(first, middle).score > _OPPOSED
     behind = sign * moments.trends(middle, last).score > _OPPOSED
-    moved = (np.abs(trends.score) >= bar) & (np.abs(trends.change) >= least) & ahead & behind
+    moved = (np.abs(trends.score) >= critical) & (np.abs(trends.change) >= least) & ahead & behind
     return trends, np.where(moved, sign, 0).astype(np.int64)
 
 
@@ -182,21 +209,22 @@ def which_kinds(
 ) -> Mapping[EpisodeKind, Floats]:
     """Judge stretches: per kind the strength of each, 0 where it is not of that kind.
 
-    The strength is the weaker of the two movements in units of its bar (the loss alone where accuracy
-    is flat) times the root of the length.
+    The strength is the weaker of the two movements in units of its critical value (the loss alone
+    where accuracy is flat) times the root of the length.
     """
-    accuracy_bar = bars.anchored if anchored else bars.accuracy
+    for_loss, for_accuracy = bars.critical(first, last), bars.critical(first, last, anchored=anchored)
     mean_loss = np.abs(curves.loss_moments.mean(first, last))
     least = np.maximum(bars.loss_least, bars.loss_share * mean_loss)
-    loss, loss_sign = _significant(curves.loss_moments, first, last, bars.loss, least)
+    loss, loss_sign = _significant(curves.loss_moments, first, last, for_loss, least)
     accuracy, accuracy_sign = _significant(
-        curves.accuracy_moments, first, last, accuracy_bar, bars.accuracy_least
+        curves.accuracy_moments, first, last, for_accuracy, bars.accuracy_least
     )
     length = np.sqrt(last - first + 1.0)
-    loss_strength = np.abs(loss.score) / bars.loss * length
-    joint = np.minimum(loss_strength, np.abs(accuracy.score) / accuracy_bar * length)
-    flat = (np.abs(accuracy.change) + 1.645 * accuracy.error < bars.flat) & (np.abs(accuracy.score) < 2)
-    still = (loss_sign <= 0) & (loss.change > -_STILL * mean_loss)
+    loss_strength = np.abs(loss.score) / for_loss * length
+    joint = np.minimum(loss_strength, np.abs(accuracy.score) / for_accuracy * length)
+    limit = bars.flat_limit(curves.accuracy_moments.mean(first, last))
+    flat = (np.abs(accuracy.change) + 1.645 * accuracy.error < limit) & (np.abs(accuracy.change) < limit / 2)
+    still = (loss.score < 2) & (loss.change > -_STILL * mean_loss)
     stuck = flat & still & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {
         "both_rise": joint * ((loss_sign > 0) & (accuracy_sign > 0)),
@@ -208,48 +236,102 @@ def which_kinds(
     }
 
 
-def _apart(first: int, last: int, taken: Iterable[tuple[int, int]]) -> bool:
-    return all(last < a or first > b for a, b in taken)
+def _strongest_apart(first: Ints, last: Ints, strength: Floats) -> list[int]:
+    """Choose stretches that do not overlap, the strongest first; strength 0 is never taken."""
+    left = strength.copy()
+    chosen: list[int] = []
+    while left.size and left.max() > 0:
+        i = int(np.argmax(left))
+        chosen.append(i)
+        left[(first <= last[i]) & (last >= first[i])] = 0.0
+    return chosen
 
 
 def _loss_segments(curves: Curves, first: Ints, last: Ints, bars: Bars) -> tuple[Ints, Ints]:
-    """Non-overlapping stretches over which the loss alone moves significantly, strongest first."""
+    """Find the stretches over which the loss alone rises, and those over which it falls.
+
+    Rises do not overlap each other, nor do falls; but a steep fall stays significant beyond its turning
+    point, and must not take the first epochs of the rise that follows.
+    """
     least = np.maximum(bars.loss_least, bars.loss_share * np.abs(curves.loss_moments.mean(first, last)))
-    trends, sign = _significant(curves.loss_moments, first, last, bars.loss, least)
-    found: list[tuple[int, int]] = []
-    candidates = np.flatnonzero(sign)
-    for i in candidates[np.argsort(-np.abs(trends.score[candidates]), kind="stable")]:
-        if _apart(int(first[i]), int(last[i]), found):
-            found.append((int(first[i]), int(last[i])))
-    chosen = np.array(found, dtype=np.int64).reshape(-1, 2)
-    return chosen[:, 0], chosen[:, 1]
+    trends, sign = _significant(curves.loss_moments, first, last, bars.critical(first, last), least)
+    rises = _strongest_apart(first, last, np.abs(trends.score) * (sign > 0))
+    falls = _strongest_apart(first, last, np.abs(trends.score) * (sign < 0))
+    return first[rises + falls], last[rises + falls]
 
 
-def find_windows(curves: Curves, bars: Bars, taken: Iterable[tuple[int, int]] = ()) -> list[Window]:
+def _trimmed(curves: Curves, first: int, last: int, kind: EpisodeKind, bars: Bars) -> tuple[int, int]:
+    """Move the ends of a stretch inwards to where every one of its movements is at its clearest.
+
+    A stretch may begin before the turning point of one curve and still be significant as a whole.
+    """
+    sides = [(curves.loss, curves.loss_wobble, curves.loss_moments)]
+    if kind not in FLAT:
+        sides.append((curves.accuracy, curves.accuracy_wobble, curves.accuracy_moments))
+    middle = (first + last) // 2
+    starts = np.arange(first, max(middle, first) + 1)
+    start = first + max(
+        max(
+            _clearest(np.abs(moments.trends(starts, np.full_like(starts, last)).score)),
+            _turning(values[first : last + 1], wobbles[first : last + 1]),
+        )
+        for values, wobbles, moments in sides
+    )
+    ends = np.arange(last, max(middle, start + SHORTEST - 1) - 1, -1)
+    end = last
+    if ends.size:
+        end -= max(
+            max(
+                _clearest(np.abs(moments.trends(np.full_like(ends, start), ends).score)),
+                _turning(values[start : last + 1][::-1], wobbles[start : last + 1][::-1]),
+            )
+            for values, wobbles, moments in sides
+        )
+    a, b = np.array([start]), np.array([end])
+    fits = end - start + 1 >= SHORTEST and which_kinds(curves, a, b, bars.relaxed(), anchored=True)[kind][0]
+    return (start, end) if fits else (first, last)
+
+
+def _clearest(scores: Floats) -> int:
+    """Place of the highest score, or the first place when it is not clearly higher."""
+    best = int(np.argmax(scores))
+    return best if scores[best] > scores[0] + _CLEARER else 0
+
+
+def _turning(values: Floats, wobbles: Floats) -> int:
+    """Place in the first half up to which the values run against their whole, by two standard errors."""
+    smooth = np.convolve(values, np.ones(3) / 3, "valid")  # place i + 1
+    if len(smooth) < 4:
+        return 0
+    sign = np.sign(smooth[-1] - smooth[0])
+    half = sign * smooth[: (len(smooth) + 1) // 2]
+    best = int(np.argmin(half))
+    against = half[0] - half[best]
+    return best + 1 if against > 2 * float(wobbles[best + 1]) * sqrt(2 / 3) else 0
+
+
+def find_windows(curves: Curves, bars: Bars, taken: Sequence[tuple[int, int]] = ()) -> list[Window]:
     """Find non-overlapping stretches of every kind, outside the stretches `taken`.
 
     Joint movements are placed first, strongest first; kinds with a flat accuracy take what is left.
     """
-    occupied = list(taken)
     if len(curves) < SHORTEST:
         return []
-    first, last = stretches(len(curves))
-    by_scan = which_kinds(curves, first, last, bars)
-    start, stop = _loss_segments(curves, first, last, bars)
-    by_loss = which_kinds(curves, start, stop, bars, anchored=True)
+    scan = stretches(len(curves))
+    segments = _loss_segments(curves, *scan, bars)
+    first, last = np.concatenate([segments[0], scan[0]]), np.concatenate([segments[1], scan[1]])
+    by_loss = which_kinds(curves, *segments, bars, anchored=True)
+    by_scan = which_kinds(curves, *scan, bars)
+    free = np.ones(len(first), dtype=bool)
+    for a, b in taken:
+        free &= (last < a) | (first > b)
     found: list[Window] = []
     for kinds in (MOVING, FLAT):
-        candidates = [
-            Window(int(a[i]), int(b[i]), kind, bars.loss, bar, float(judged[kind][i]))
-            for a, b, judged, bar in (
-                (start, stop, by_loss, bars.anchored),
-                (first, last, by_scan, bars.accuracy),
-            )
-            for kind in kinds
-            for i in np.flatnonzero(judged[kind])
-        ]
-        for window in sorted(candidates, key=lambda w: (-w.strength, w.first, w.last)):
-            if _apart(window.first, window.last, occupied):
-                found.append(window)
-                occupied.append((window.first, window.last))
+        judged = np.stack([np.concatenate([by_loss[kind], by_scan[kind]]) for kind in kinds])
+        strength, which = judged.max(axis=0) * free, judged.argmax(axis=0)
+        for i in _strongest_apart(first, last, strength):
+            anchored = i < len(segments[0])
+            a, b = _trimmed(curves, int(first[i]), int(last[i]), kinds[which[i]], bars)
+            found.append(Window(a, b, kinds[which[i]], anchored, float(strength[i])))
+            free &= (last < first[i]) | (first > last[i])
     return found

@@ -1,9 +1,9 @@
 """Trends in short series of epochs: slopes over windows, judged against the wobble between epochs.
 
 A validation curve is a trend plus a *wobble* that the optimiser adds anew at every epoch. The wobble
-is taken as a first-order autoregression with coefficient `RHO` and a local standard deviation that is
-measured from what a running quadratic leaves over; a change along a straight line fitted to a window
-is then compared with the standard error that such a wobble gives it. All windows of a series are
+is taken as a first-order autoregression whose coefficient and local standard deviation are measured
+from what a running quadratic leaves over; a change along a straight line fitted to a window is then
+compared with the standard error that such a wobble gives it. All windows of a series are
 judged at once from cumulative sums, so the cost is that of the number of windows and not of their
 lengths.
 """
@@ -18,24 +18,29 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 __all__ = [
-    "RHO",
+    "MOST_RHO",
     "Moments",
     "Trends",
     "knot_interval",
     "slope_inflation",
     "slope_weights",
     "wobble",
+    "wobble_rho",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Autocorrelation that the wobble is granted. Real plateaus show about 0.05 (median); 0.5 is assumed so
-# that a wobble that does wander does not pass for a trend.
-RHO = 0.5
-# Running quadratic over 7 epochs (Savitzky and Golay, Anal. Chem. 36, 1964), smoothed over +-7 epochs.
+# Largest autocorrelation that the wobble is granted, and assumed where it cannot be measured. Real
+# plateaus show about 0.05 (median). Beyond 0.5 a wobble is a slow wander: it does move these curves.
+MOST_RHO = 0.5
+_RHO_STEP = 0.1
+# Fewer epochs than these say too little about the autocorrelation.
+_RHO_EPOCHS = 20
+_RHO_WINDOW = 15
+# Running quadratic over 7 epochs (Savitzky and Golay, Anal. Chem. 36, 1964), smoothed over +-10 epochs.
 _QUADRATIC_EPOCHS = 7
-_LOCAL_EPOCHS = 7
+_LOCAL_EPOCHS = 10
 
 
 def _autocorrelation(length: int, rho: float) -> Floats:
@@ -53,13 +58,70 @@ def _quadratic_residuals(length: int, rho: float) -> tuple[Floats, Floats]:
     return maker, left
 
 
-def wobble(values: Floats, *, rho: float = RHO, floor: float = 0.0) -> Floats:
+def _running_residuals(values: Floats, length: int, rho: float) -> tuple[Floats, Floats]:
+    """Residual of each epoch from the quadratic through the nearest `length`, and its unit variance."""
+    n = len(values)
+    maker, left = _quadratic_residuals(length, rho)
+    starts = np.clip(np.arange(n) - length // 2, 0, n - length)
+    place = np.arange(n) - starts
+    around = np.lib.stride_tricks.sliding_window_view(values, length)[starts]
+    return np.asarray(np.einsum("tj,tj->t", maker[place], around)), left[place]
+
+
+@lru_cache(maxsize=1)
+def _residual_correlation() -> tuple[Floats, Floats]:
+    """Coefficients, and the lag-one correlation that residuals of AR(1) noise then have."""
+    maker, _ = _quadratic_residuals(_RHO_WINDOW, MOST_RHO)
+    middle = maker[_RHO_WINDOW // 2]
+    here, there = np.append(middle, 0.0), np.append(0.0, middle)
+    rhos = np.linspace(0.0, 0.95, 96)
+    expected = [
+        float(here @ r @ there) / float(here @ r @ here)
+        for r in (_autocorrelation(_RHO_WINDOW + 1, rho) for rho in rhos)
+    ]
+    return rhos, np.array(expected)
+
+
+def wobble_rho(values: Floats) -> float:
+    r"""Autocorrelation to grant the wobble of a series: an upper estimate, at most `MOST_RHO`.
+
+    The lag-one correlation of the residuals from a running quadratic over 15 epochs is turned into
+    the coefficient of the AR(1) noise that would leave it, plus one and a half
+    standard errors (:math:`1 / \sqrt n`), rounded up to a tenth. The first third of the series is left out: there
+    the trend bends more than a quadratic can, which would pass for autocorrelation.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs,)
+
+    Returns
+    -------
+    float
+        `MOST_RHO` for series of fewer than 20 epochs and for constant ones.
+    """
+    n = len(values)
+    if n < _RHO_EPOCHS:
+        return MOST_RHO
+    residuals, _ = _running_residuals(values, _RHO_WINDOW, MOST_RHO)
+    scale = wobble(values)
+    residuals = np.divide(residuals, scale, out=np.zeros(n), where=scale > 0)[n // 3 :]
+    power = float(residuals @ residuals)
+    if power <= 0:
+        return MOST_RHO
+    rhos, expected = _residual_correlation()
+    estimate = float(
+        np.interp(float(residuals[1:] @ residuals[:-1]) / power, expected, rhos)
+    ) + 1.5 / np.sqrt(len(residuals))
+    return float(min(MOST_RHO, round(np.ceil(max(estimate, 0.0) / _RHO_STEP) * _RHO_STEP, 1)))
+
+
+def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floats:
     r"""Local standard deviation of the epoch-to-epoch wobble of a series.
 
     At each epoch :math:`r_t` is the residual of a quadratic fitted to the seven nearest epochs, and
     :math:`d_j` its variance under unit AR(1) noise, j being the epoch's place among the seven; then
-    :math:`s_t^2` is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 7`, but at
-    least a quarter of its median over the series.
+    :math:`s_t^2` is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 10`, but at
+    least half its median over the series.
 
     Parameters
     ----------
@@ -79,16 +141,13 @@ def wobble(values: Floats, *, rho: float = RHO, floor: float = 0.0) -> Floats:
     length = min(_QUADRATIC_EPOCHS, n)
     if length < 5:
         return np.full(n, np.inf)
-    maker, left = _quadratic_residuals(length, rho)
-    starts = np.clip(np.arange(n) - length // 2, 0, n - length)
-    place = np.arange(n) - starts
-    around = np.lib.stride_tricks.sliding_window_view(values, length)[starts]
-    squared = np.einsum("tj,tj->t", maker[place], around) ** 2 / left[place]
+    residuals, left = _running_residuals(values, length, rho)
+    squared = residuals**2 / left
     total = np.concatenate([[0.0], np.cumsum(squared)])
     first = np.maximum(np.arange(n) - _LOCAL_EPOCHS, 0)
     last = np.minimum(np.arange(n) + _LOCAL_EPOCHS + 1, n)
     local = (total[last] - total[first]) / (last - first)
-    variance = np.maximum(local, 0.25 * np.median(local))
+    variance = np.maximum(local, 0.5 * np.median(local))
     return np.asarray(np.sqrt(np.maximum(variance, floor**2)))
 
 
@@ -101,23 +160,25 @@ def slope_weights(length: int) -> Floats:
     return np.asarray(t / (t @ t) * (length - 1), dtype=np.float64)
 
 
-@lru_cache(maxsize=1024)
-def slope_inflation(length: int, rho: float = RHO) -> float:
+@lru_cache(maxsize=32)
+def _inflation_table(longest: int, rho: float) -> Floats:
+    length = np.arange(longest + 1, dtype=np.float64)
+    spread = np.maximum(length * (length**2 - 1) / 12, 1.0)
+    total = np.ones(longest + 1)
+    for lag in range(1, 60):
+        pairs = np.maximum(length - lag, 0.0)
+        total += 2 * rho**lag * pairs * ((pairs**2 - 1) / 12 - lag**2 / 4) / spread
+    return total
+
+
+def slope_inflation(length: int, rho: float = MOST_RHO) -> float:
     r"""How much AR(1) noise inflates the variance of a slope over white noise of equal variance.
 
-    :math:`w^\top R w / w^\top w` with :math:`R_{tu} = \rho^{|t-u|}` and w the slope's weights; it
-    tends to :math:`(1 + \rho) / (1 - \rho)` for long windows.
+    :math:`w^\top R w / w^\top w` with :math:`R_{tu} = \rho^{|t-u|}` and w the slope's weights, from
+    the closed sum :math:`\sum_t w_t w_{t+k}` of a straight line; it tends to
+    :math:`(1 + \rho) / (1 - \rho)` for long windows.
     """
-    w = slope_weights(length)
-    total, lag_product = float(w @ w), 0.0
-    for lag in range(1, min(length, 60)):
-        lag_product += 2 * rho**lag * float(w[:-lag] @ w[lag:])
-    return 1.0 + lag_product / total
-
-
-@lru_cache(maxsize=4)
-def _inflation_table(longest: int, rho: float) -> Floats:
-    return np.array([1.0, 1.0, *(slope_inflation(m, rho) for m in range(2, longest + 1))])
+    return float(_inflation_table(max(64, 1 << length.bit_length()), rho)[length])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +209,7 @@ class Moments:
     rho : float
     """
 
-    def __init__(self, values: Floats, wobbles: Floats, rho: float = RHO) -> None:
+    def __init__(self, values: Floats, wobbles: Floats, rho: float = MOST_RHO) -> None:
         t = np.arange(len(values), dtype=np.float64)
         centre = float(np.mean(values))
         variance = np.where(np.isfinite(wobbles), wobbles, 0.0) ** 2
@@ -195,7 +256,7 @@ def knot_interval(
     wobbles: tuple[Floats, ...],
     knots: Ints,
     *,
-    rho: float = RHO,
+    rho: float = MOST_RHO,
     level: float = 0.95,
 ) -> tuple[int, int, int]:
     r"""Where one or several series bend at a common epoch, with a profile-likelihood interval.
