@@ -7,10 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, not_tested, percent, share_text, spoken
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    Window,
+    epochs_of,
+    evidence,
+    not_tested,
+    percent,
+    share_text,
+    spoken,
+)
 from jupyter_lossacc.causes.wording import (
     Followed,
-    fact,
     follow_classes,
     name_classes,
     support_of,
@@ -103,7 +111,7 @@ def _balanced(ratio: float) -> Finding:
         verdict="rejected",
         statement=f"The classes trained on are balanced: the largest has {ratio:.1f} times the samples "
         "of the smallest.",
-        evidence=(fact("largest to smallest class trained on", ratio, f">= {MIN_RATIO:g}", False),),
+        evidence=(evidence("largest to smallest class trained on", ratio, "1", f">= {MIN_RATIO:g}", False),),
     )
 
 
@@ -150,6 +158,8 @@ def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> 
         cause=CAUSE.id,
         verdict=_verdict(rare, w, episode),
         statement=_statement(rare, w, stuck),
+        because=f"{name_classes(w.recording, rare.classes.tolist())}, with {percent(rare.trained)} of the "
+        f"training samples, carries {share_text(rare.share)} of the {'loss' if stuck else 'loss change'}",
         share=rare.share,
         evidence=_evidence(rare, w, stuck),
         counterfactual=_counterfactual(rare, w, stuck),
@@ -191,7 +201,8 @@ def _statement(rare: Rare, w: Window, stuck: bool) -> str:
     return (
         f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the "
         f"mean loss went from {rare.loss[0]:.2f} to {rare.loss[1]:.2f} (elsewhere {rare.other_loss[0]:.2f} "
-        f"to {rare.other_loss[1]:.2f}), while {percent(rare.recall[1])} of these samples are found at the end, "
+        f"to {rare.other_loss[1]:.2f}), while {percent(rare.recall[1])} of these samples are found at the "
+        "end, "
         f"against {percent(rare.other_recall[1])} elsewhere."
     )
 
@@ -202,15 +213,15 @@ def _evidence(rare: Rare, w: Window, stuck: bool) -> tuple[Evidence, ...]:
     moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(w.loss_change)
     carried, z_bar = rare.share.value > bar, f"beyond {MIN_Z:g} in the direction of the mean"
     return (
-        fact("largest to smallest class trained on", rare.ratio, f">= {MIN_RATIO:g}", True),
-        fact("rare classes' share of evaluated samples", rare.evaluated, "", True, "share"),
-        fact(f"rare classes' share of the {what}", rare.share.value, f"> {bar:.2f}", carried, "share"),
-        fact("rare classes' loss change against its sampling error", rare.z, z_bar, moved, "z"),
-        fact("recall of rare classes at the start", rare.recall[0], "", behind, "share"),
-        fact("recall of rare classes at the end", rare.recall[1], "", behind, "share"),
-        fact("recall of the other classes at the end", rare.other_recall[1], "", behind, "share"),
-        fact("balanced accuracy at the end", w.end.balanced_accuracy, "", behind, "share"),
-        fact("macro F1 at the end", w.end.macro_f1, "", behind, "share"),
+        evidence("largest to smallest class trained on", rare.ratio, "1", f">= {MIN_RATIO:g}", True),
+        evidence("rare classes' share of evaluated samples", rare.evaluated, "share", "", True),
+        evidence(f"rare classes' share of the {what}", rare.share.value, "share", f"> {bar:.2f}", carried),
+        evidence("rare classes' loss change against its sampling error", rare.z, "z", z_bar, moved),
+        evidence("recall of rare classes at the start", rare.recall[0], "share", "", behind),
+        evidence("recall of rare classes at the end", rare.recall[1], "share", "", behind),
+        evidence("recall of the other classes at the end", rare.other_recall[1], "share", "", behind),
+        evidence("balanced accuracy at the end", w.end.balanced_accuracy, "share", "", behind),
+        evidence("macro F1 at the end", w.end.macro_f1, "share", "", behind),
     )
 
 
@@ -233,7 +244,8 @@ def _counterfactual(rare: Rare, w: Window, stuck: bool) -> Counterfactual:
 def _action(w: Window) -> str:
     return (
         "Weight the criterion by class, or draw rare classes more often, and regularise (a rare class is "
-        f"the first to be memorised). Watch balanced accuracy ({percent(w.end.balanced_accuracy, 1)} here) and F1 "
+        f"the first to be memorised). Watch balanced accuracy ({percent(w.end.balanced_accuracy, 1)} "
+        "here) and F1 "
         f"per class beside accuracy ({percent(w.end.accuracy, 1)}), and split with stratification."
     )
 

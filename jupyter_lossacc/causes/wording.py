@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import Window, not_tested, window
-from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Finding, Predictions, Recording
+from jupyter_lossacc.records import Episode, EpochSummary, Finding, Predictions, Recording
 from jupyter_lossacc.stats.classes import class_counts
 
 __all__ = [
     "CLASS_TASKS",
     "Followed",
-    "fact",
     "follow_classes",
     "name_classes",
     "support_of",
@@ -43,11 +42,6 @@ def follow_classes(cause: str, recording: Recording, episode: Episode | None) ->
     if w.before is None or w.after is None:
         return not_tested(cause, "The same samples cannot be followed from the first epoch to the last.")
     return Followed(w, w.before, w.after)
-
-
-def fact(name: str, value: float, threshold: str, supports: bool, unit: str = "1") -> Evidence:
-    """Write down one number that speaks for or against a cause."""
-    return Evidence(name=name, value=float(value), unit=unit, threshold=threshold, supports=bool(supports))
 
 
 def name_classes(recording: Recording, classes: Iterable[int], most: int = 3) -> str:

@@ -1,0 +1,118 @@
+"""Averaging artifact: the curve moves because of how losses were averaged, not because of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, spoken, window
+from jupyter_lossacc.records import (
+    Counterfactual,
+    Episode,
+    EpochSummary,
+    Experiment,
+    Finding,
+    Recording,
+    Verdict,
+)
+from jupyter_lossacc.stats.estimate import Estimate
+
+__all__ = ["CAUSE", "examine"]
+
+ID = "averaging_artifact"
+SMALL = 0.005  # of the loss: rounding and float32
+LARGE = 0.02
+CODE = """total = torch.zeros((), dtype=torch.float64)
+count = 0
+for x, y in val_loader:
+    loss = criterion(model(x), y)      # mean over this batch
+    total += loss.detach().double() * len(y)
+    count += len(y)
+print(float(total / count))            # mean over samples; not total / len(val_loader)
+"""
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Compare the reported loss with the plain mean of the samples' own losses."""
+    if episode is None:
+        return None
+    w = window(recording, episode)
+    if w is None:
+        return not_tested(ID, "Fewer than two complete passes lie in this stretch.")
+    try:
+        means = [_plain_mean(recording, s) for s in (w.start, w.end)]
+    except KeyError:
+        return not_tested(ID, "The losses of single samples were not kept, so their mean is not known.")
+    if not all(
+        np.isfinite(m) and np.isfinite(s.reported_loss) for m, s in zip(means, (w.start, w.end), strict=True)
+    ):
+        return not_tested(
+            ID, "The criterion gives no loss for a single sample here, so its mean cannot be compared."
+        )
+    return _judge(w, means[0], means[1])
+
+
+def _plain_mean(recording: Recording, summary: EpochSummary) -> float:
+    """Mean of the samples' losses as the criterion's weights mean it; NaN where that is not known."""
+    p = recording.load(summary.key)
+    weights = summary.loss.class_weights
+    if weights is None:
+        return float(p.reported_loss.mean(dtype=np.float64))
+    if summary.loss.label_smoothing or not len(p) or p.targets.max() >= len(weights):
+        return float("nan")
+    factor = np.asarray(weights, np.float64)[p.targets]
+    total = len(p) if summary.loss.reduction in ("sum", "none") else factor.sum()
+    return float(factor @ p.nll.astype(np.float64) / total)
+
+
+def _judge(w: Window, first: float, last: float) -> Finding:
+    gaps = w.start.reported_loss - first, w.end.reported_loss - last
+    change, artifact = w.end.reported_loss - w.start.reported_loss, gaps[1] - gaps[0]
+    level = max(abs(first), abs(last), 1e-12)
+    largest = max(abs(g) for g in gaps) / level
+    share = artifact / change if abs(change) > 1e-12 else float("nan")
+    verdict: Verdict = "undecided"
+    if largest < SMALL:
+        verdict = "rejected"
+    elif abs(artifact) > LARGE * level and abs(share) > 0.5:
+        verdict = "supported"
+    elif abs(artifact) < SMALL * level:
+        verdict = "rejected"
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        share=Estimate(share, unit="share") if np.isfinite(share) and verdict != "rejected" else None,
+        statement=(
+            f"The reported {spoken(w.split)} loss changed by {change:+.4f} {epochs_of(w)}, the mean over "
+            "the samples "
+            f"by {last - first:+.4f}; the averaging accounts for the difference of {artifact:+.4f}."
+        ),
+        because=f"of its averaging: over the samples the mean changed by {last - first:+.3f} only",
+        evidence=(
+            evidence(
+                "largest distance from the mean over samples", largest, "share", f"> {SMALL}", largest > SMALL
+            ),
+            evidence(
+                "change through the averaging",
+                artifact,
+                "nats",
+                f"beyond {LARGE:.0%} of the loss",
+                abs(artifact) > LARGE * level,
+            ),
+        ),
+        counterfactual=Counterfactual(
+            name=f"{spoken(w.split)} loss at epoch {w.end.epoch} as the mean over samples",
+            value=last,
+            actual=w.end.reported_loss,
+        ),
+        action="Add up loss times batch size and divide by the number of samples; average neither batch "
+        "means nor sums.",
+        experiment=Experiment(
+            code=CODE,
+            prediction=f"The value printed is {last:.4f} at epoch {w.end.epoch}.",
+            result=f"Computed from the records: {last:.4f}.",
+        ),
+        strength=float(np.clip(abs(share), 0, 1)) if np.isfinite(share) else 0.0,
+    )
+
+
+CAUSE = Cause(ID, examine)

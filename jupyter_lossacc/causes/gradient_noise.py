@@ -1,0 +1,87 @@
+"""Gradient noise: the batch is too small for the step, so training wanders instead of settling."""
+
+from __future__ import annotations
+
+from jupyter_lossacc.causes.cause import Cause, evidence, not_tested
+from jupyter_lossacc.causes.optimisation import (
+    LARGE_BATCH,
+    SMALL_BATCH,
+    course,
+    descent_of,
+    instability,
+    symptoms,
+    unsteady_weights,
+)
+from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.descent import Descent
+
+__all__ = ["CAUSE", "examine"]
+
+ID = "gradient_noise"
+NOISY = 0.5  # standard deviation over mean of the gradient norm
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the training loss is unstable while the batches are very small."""
+    if episode is not None:
+        return None
+    d = descent_of(recording)
+    if isinstance(d, str):
+        return not_tested(ID, d)
+    verdict, doubt = _verdict(d, unsteady_weights(recording))
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        statement=course(d) + doubt,
+        because=f"batches of {d.batch_size:.0f} are too small for this learning rate",
+        evidence=(
+            evidence(
+                "batch size", d.batch_size, "samples", f"<= {SMALL_BATCH:g}", d.batch_size <= SMALL_BATCH
+            ),
+            evidence(
+                "variation of the gradient norm", d.gradient_cv, "1", f"> {NOISY}", d.gradient_cv > NOISY
+            ),
+            *(row for row in symptoms(d) if row.name != "variation of the gradient norm"),
+        ),
+        action=(
+            "Enlarge the batch, or lower the learning rate in proportion, or accumulate gradients over "
+            "several "
+            "batches. Averaging the weights of the last epochs takes out what is left of the noise."
+            if verdict != "rejected"
+            else ""
+        ),
+        experiment=_experiment(d) if verdict != "rejected" else None,
+        strength=min(1.0, d.end),
+    )
+
+
+def _verdict(d: Descent, unsteady: bool) -> tuple[Verdict, str]:
+    if not (instability(d) or d.suspicious) or d.batch_size >= LARGE_BATCH:
+        return "rejected", ""
+    if unsteady:
+        return "undecided", " The criterion itself changed during training, which moves its loss too."
+    if d.batch_size > SMALL_BATCH:
+        return "undecided", f" With batches of {d.batch_size:.0f} the learning rate alone may do the same."
+    if not instability(d) or not d.gradient_cv > NOISY:
+        return "undecided", ""
+    return "supported", ""
+
+
+def _experiment(d: Descent) -> Experiment:
+    batch = int(max(32, 8 * d.batch_size))
+    return Experiment(
+        code=(
+            "# same learning rate, larger batches\n"
+            f"train_loader = torch.utils.data.DataLoader(train_set, batch_size={batch}, shuffle=True)\n"
+        ),
+        prediction=(
+            f"With batches of {batch} the training loss no longer swings and ends below {d.loss[-1]:.3f}. "
+            "Dividing "
+            f"the learning rate by {batch / max(d.batch_size, 1):.0f} instead should do the same; if "
+            "neither helps, "
+            "it is not noise."
+        ),
+    )
+
+
+CAUSE = Cause(ID, examine, "run")

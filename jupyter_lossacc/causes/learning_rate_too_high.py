@@ -1,0 +1,76 @@
+"""Learning rate too high: steps overshoot, so the training loss itself swings and does not come down."""
+
+from __future__ import annotations
+
+from jupyter_lossacc.causes.cause import Cause, not_tested, percent
+from jupyter_lossacc.causes.optimisation import (
+    LARGE_BATCH,
+    course,
+    descent_of,
+    instability,
+    symptoms,
+    unsteady_weights,
+)
+from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.descent import Descent
+
+__all__ = ["CAUSE", "examine"]
+
+ID = "learning_rate_too_high"
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the training loss is unstable while every batch is large enough to be trusted."""
+    if episode is not None:
+        return None
+    d = descent_of(recording)
+    if isinstance(d, str):
+        return not_tested(ID, d)
+    doubt = ""
+    verdict: Verdict = "supported" if instability(d) else "undecided" if d.suspicious else "rejected"
+    if verdict != "rejected" and unsteady_weights(recording):
+        verdict, doubt = (
+            "undecided",
+            " The criterion itself changed during training, which moves its loss too.",
+        )
+    elif verdict != "rejected" and d.batch_size < LARGE_BATCH:
+        verdict, doubt = (
+            "undecided",
+            f" With batches of {d.batch_size:.0f} the noise of a batch does the same.",
+        )
+    elif d.broken_step >= 0 and verdict == "rejected":
+        verdict, doubt = "undecided", " The gradient had not grown before, so another reason is as likely."
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        statement=course(d) + doubt,
+        because=f"the steps are too long: the training loss still is at {percent(d.end)} of where it began",
+        evidence=symptoms(d),
+        action=(
+            "Lower the learning rate by a factor of 3 to 10, or warm it up over the first steps and let it "
+            "decay; clipping the gradient norm prevents single jumps."
+            if verdict != "rejected"
+            else ""
+        ),
+        experiment=_experiment(d) if verdict != "rejected" else None,
+        strength=min(1.0, d.end),
+    )
+
+
+def _experiment(d: Descent) -> Experiment:
+    return Experiment(
+        code=(
+            "# same seed, same model, a tenth of the learning rate\n"
+            f"optimizer = torch.optim.SGD(model.parameters(), lr={d.learning_rate / 10:.2g}, momentum=0.9)\n"
+            "# (keep your own optimiser; only lr changes)\n"
+        ),
+        prediction=(
+            f"The training loss falls in nearly every epoch and ends well below {d.loss[-1]:.3f}. If it "
+            "still "
+            "swings, the batches are too small or out of order; if it hardly moves, the rate was not the "
+            "reason."
+        ),
+    )
+
+
+CAUSE = Cause(ID, examine, "run")

@@ -1,0 +1,97 @@
+"""Learning rate too low: the loss comes down, but the steps are too short to get anywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
+from jupyter_lossacc.causes.optimisation import descent_of
+from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.descent import Descent
+
+__all__ = ["CAUSE", "examine"]
+
+ID = "learning_rate_too_low"
+SHORT = 4e-4  # update against weights; ordinary trainings lie between 1e-3 and 1e-2
+STANDING = 1e-4  # here nothing moves at all
+HIGH = 0.9  # of where the loss began
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the loss still falls steadily, from nearly where it began, by very short steps."""
+    if episode is not None:
+        return None
+    d = descent_of(recording)
+    if isinstance(d, str):
+        return not_tested(ID, d)
+    if not np.isfinite(d.update_ratio):
+        return not_tested(ID, "The length of the updates was not recorded.")
+    dead = _dead(recording)
+    verdict = _verdict(d, dead)
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        statement=(
+            f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where "
+            "it began; "
+            f"a step changes the weights by {d.update_ratio:.1e} of their length (learning rate "
+            f"{d.learning_rate:.2g})."
+        ),
+        because=f"each step changes the weights by only {d.update_ratio:.1e} of their length",
+        evidence=(
+            evidence(
+                "update against weights", d.update_ratio, "ratio", f"< {SHORT:g}", d.update_ratio < SHORT
+            ),
+            evidence("training loss at the end against its start", d.end, "ratio", f"> {HIGH}", d.end > HIGH),
+            evidence("trend of the second half", d.fall_z, "z", "< -3", d.fall_z < -3),
+            *(
+                [evidence("dead hidden units", dead, "share", "< 0.5", dead < 0.5)]
+                if np.isfinite(dead)
+                else []
+            ),
+        ),
+        action=(
+            "Raise the learning rate by a factor of 10 until the training loss falls clearly in the first "
+            "epochs "
+            "(and stop before it starts to swing), or use an adaptive optimiser."
+            if verdict != "rejected"
+            else ""
+        ),
+        experiment=_experiment(d) if verdict != "rejected" else None,
+        strength=min(1.0, d.end),
+    )
+
+
+def _dead(recording: Recording) -> float:
+    share = np.asarray(recording.steps.get("dead_unit_share", ()), np.float64)
+    share = share[np.isfinite(share)]
+    return float(np.median(share[-20:])) if len(share) else float("nan")
+
+
+def _verdict(d: Descent, dead: float) -> Verdict:
+    if d.end < HIGH or d.update_ratio > SHORT or d.broken_step >= 0:
+        return "rejected"
+    if dead > 0.5:
+        return "rejected"  # no gradient passes: the steps are short for another reason
+    if d.fall_z < -3:
+        return "supported"
+    # Nothing moves. Short steps explain that only if a gradient is known to pass.
+    return "supported" if d.update_ratio < STANDING and dead < 0.5 else "undecided"
+
+
+def _experiment(d: Descent) -> Experiment:
+    return Experiment(
+        code=(
+            "# same seed, same model, ten times the learning rate\n"
+            "for group in optimizer.param_groups:\n"
+            '    group["lr"] *= 10\n'
+        ),
+        prediction=(
+            f"In the same number of epochs the training loss ends clearly below {d.loss[-1]:.3f}. If it "
+            "does not "
+            "move either, look at the gradients (dead units, detached tensors) and at the data."
+        ),
+    )
+
+
+CAUSE = Cause(ID, examine, "run")

@@ -1,0 +1,151 @@
+"""Misaligned loss: the criterion gets worse where the prediction gets better."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, percent, spoken, window
+from jupyter_lossacc.causes.wording import CLASS_TASKS
+from jupyter_lossacc.records import (
+    Counterfactual,
+    Episode,
+    EpochSummary,
+    Evidence,
+    Experiment,
+    Finding,
+    Predictions,
+    Recording,
+    Verdict,
+)
+
+__all__ = ["CAUSE", "examine"]
+
+ID = "misaligned_loss"
+MIN_RIGHT = 100  # right samples; fewer rank poorly
+WEAK = -0.3  # rank correlation of margin and loss; healthy criteria lie below -0.8
+OFTEN = 0.5  # of the samples that became safer, those whose loss rose
+MIN_GAIN = 0.02  # accuracy above the base rate: a model that learned nothing ranks nothing
+
+Floats = NDArray[np.float64]
+
+
+def examine(recording: Recording, episode: Episode | None) -> Finding | None:
+    """Ask whether the reported loss of right samples falls as their margin grows."""
+    w = window(recording, episode)
+    if w is None:
+        return (
+            None if episode is None else not_tested(ID, "Fewer than two complete passes lie in this stretch.")
+        )
+    if w.end.loss.task not in CLASS_TASKS or w.after is None or w.before is None:
+        return not_tested(ID, "The samples cannot be followed one by one, so their losses cannot be ranked.")
+    if w.end.loss.on_simplex and w.end.loss.name == "cross_entropy":
+        return None  # a cause of its own
+    base = _base_rate(w.end)
+    if not w.end.accuracy > base + MIN_GAIN:
+        return not_tested(ID, "The model is no better than its base rate; nothing can be ranked yet.")
+    before, after = _own_loss(w.before, w.start), _own_loss(w.after, w.end)
+    right = (w.after.correct >= 1) & np.isfinite(after) & np.isfinite(w.after.margin)
+    if right.sum() < MIN_RIGHT:
+        return not_tested(
+            ID, f"Only {int(right.sum())} right samples have a loss of their own; {MIN_RIGHT} are needed."
+        )
+    rank = _rank_correlation(w.after.margin[right], after[right])
+    stayed = right & (w.before.correct >= 1) & np.isfinite(before)
+    safer = stayed & (w.after.margin > w.before.margin)
+    against = (
+        float((after[safer] > before[safer] + 1e-6).mean()) if safer.sum() >= MIN_RIGHT else float("nan")
+    )
+    return _finding(w, rank, against, int(safer.sum()))
+
+
+def _base_rate(summary: EpochSummary) -> float:
+    table = summary.classes
+    return float(table.support.max() / table.support.sum()) if table is not None else 0.0
+
+
+def _own_loss(p: Predictions, summary: EpochSummary) -> Floats:
+    """Return the reported loss per sample without its class weight, which ranks classes and not predictions."""
+    loss = p.reported_loss.astype(np.float64)
+    weights = summary.loss.class_weights
+    if weights is None or p.targets.max() >= len(weights):
+        return loss
+    factor = np.asarray(weights, np.float64)[p.targets]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(factor > 0, loss / factor, np.nan)
+
+
+def _rank_correlation(margin: NDArray[np.float32], loss: Floats) -> float:
+    if np.ptp(loss) == 0 or np.ptp(margin) == 0:
+        return float("nan")
+    return float(spearmanr(margin, loss).statistic)
+
+
+def _verdict(rank: float, against: float, smoothing: float) -> Verdict:
+    if not np.isfinite(rank):
+        return "undecided"
+    if rank > 0 or (rank > WEAK and against > OFTEN):
+        # Label smoothing asks for moderate margins: rising loss beyond them is what was ordered.
+        return "undecided" if smoothing > 0 else "supported"
+    doubtful = rank > WEAK or (np.isfinite(against) and against > OFTEN)
+    return "undecided" if doubtful and smoothing == 0 else "rejected"
+
+
+def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
+    name, smoothing = w.end.loss.name, w.end.loss.label_smoothing
+    verdict = _verdict(rank, against, smoothing)
+    moved = w.end.reported_loss - w.start.reported_loss
+    rose = (
+        f" and of the {safer} that became safer since epoch {w.start.epoch}, {percent(against)} saw it rise"
+        if np.isfinite(against)
+        else ""
+    )
+    return Finding(
+        cause=ID,
+        verdict=verdict,
+        statement=(
+            f"Among the right {spoken(w.split)} samples at epoch {w.end.epoch}, the rank correlation of "
+            "margin and "
+            f"reported loss ({name}) is {rank:+.2f}{rose}; a loss that follows the likelihood is near -1. "
+            "The reported "
+            f"loss changed by {moved:+.3f} while the NLL of the same predictions changed by "
+            f"{w.loss_change:+.3f}."
+        ),
+        because=f"the criterion ({name}) does not follow the likelihood: it changed by {moved:+.3f} while "
+        "the NLL "
+        f"changed by {w.loss_change:+.3f}",
+        evidence=_evidence(rank, against),
+        counterfactual=Counterfactual(
+            name=f"{spoken(w.split)} loss at epoch {w.end.epoch} as negative log-likelihood",
+            value=w.end.nll,
+            actual=w.end.reported_loss,
+        ),
+        action=(
+            "Judge by a loss that follows the probabilities: cross-entropy of the logits, or the Brier "
+            "score of the "
+            "probabilities (squared error after the softmax, not before it)."
+        ),
+        experiment=Experiment(
+            code=(
+                "criterion = nn.CrossEntropyLoss()  # receives logits\n"
+                "brier = ((logits.softmax(1) - F.one_hot(targets, logits.shape[1])) ** 2).sum(1).mean()\n"
+            ),
+            prediction=f"Both change like the NLL ({w.loss_change:+.3f} between epochs {w.start.epoch} and "
+            f"{w.end.epoch}), not like the reported loss ({moved:+.3f}).",
+            result=f"NLL from the records: {w.start.nll:.3f} to {w.end.nll:.3f}.",
+        ),
+        strength=float(np.clip((rank + 1) / 2, 0, 1)) if np.isfinite(rank) else 0.0,
+    )
+
+
+def _evidence(rank: float, against: float) -> tuple[Evidence, ...]:
+    rows = [evidence("rank correlation of margin and loss, right samples", rank, "1", "> 0", rank > 0)]
+    if np.isfinite(against):
+        rows.append(
+            evidence("safer samples whose loss rose", against, "share", f"> {OFTEN}", against > OFTEN)
+        )
+    return tuple(rows)
+
+
+CAUSE = Cause(ID, examine, "both")

@@ -1,0 +1,93 @@
+"""What the causes about the optimiser share: the course of the training loss, judged from its steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jupyter_lossacc.causes.cause import evidence, percent
+from jupyter_lossacc.causes.wording import trained_support
+from jupyter_lossacc.records import Evidence, Recording
+from jupyter_lossacc.stats.descent import Descent, describe_descent
+
+__all__ = [
+    "LARGE_BATCH",
+    "SMALL_BATCH",
+    "course",
+    "descent_of",
+    "instability",
+    "symptoms",
+    "unsteady_weights",
+]
+
+SMALL_BATCH = 8.0  # up to here the noise of a batch is the first suspect
+LARGE_BATCH = 32.0  # from here on the learning rate is
+LIKELIHOODS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+
+
+def descent_of(recording: Recording) -> Descent | str:
+    """Describe the training loss of a run, or say why that cannot be done."""
+    steps = recording.steps
+    if not len(steps.get("loss", ())):
+        return "No optimiser steps were recorded."
+    found = describe_descent(steps, _chance(recording))
+    return "Fewer than eight epochs of steps were recorded." if found is None else found
+
+
+def _chance(recording: Recording) -> float:
+    """Loss of stating the class proportions of the training; 0 where the criterion is not that loss."""
+    losses = [s.loss for s in recording.summaries if s.split == "train"]
+    support = trained_support(recording)
+    plain = losses and losses[-1].name in LIKELIHOODS and losses[-1].reduction == "mean"
+    if support is None or not plain:
+        return 0.0
+    share = support[support > 0] / support.sum()
+    return float(-(share * np.log(share)).sum())
+
+
+def unsteady_weights(recording: Recording) -> bool:
+    """Tell whether the training criterion itself changed (weights or smoothing), moving its loss."""
+    losses = [s.loss for s in recording.summaries if s.split == "train" and s.complete]
+    if len({loss.label_smoothing for loss in losses}) > 1 or len({loss.name for loss in losses}) > 1:
+        return True
+    weights = [loss.class_weights for loss in losses]
+    known = [w for w in weights if w is not None]
+    return len(known) not in (0, len(weights)) or any(not np.array_equal(w, known[0]) for w in known)
+
+
+def instability(d: Descent) -> bool:
+    """Tell whether the training loss itself is unstable at a high level."""
+    return d.overshoots or d.stalls_swinging or (d.broken_step >= 0 and d.growth > 10)
+
+
+def symptoms(d: Descent) -> tuple[Evidence, ...]:
+    """List the numbers behind `instability`."""
+    rows = [
+        evidence("highest training loss against its start or chance", d.peak, "ratio", "> 1.3", d.peak > 1.3),
+        evidence(
+            "training loss at the end against its start or chance", d.end, "ratio", "> 0.25", d.end > 0.25
+        ),
+        evidence(
+            "epochs in which the training loss rose", d.rise_share, "share", "> 0.3", d.rise_share > 0.3
+        ),
+        evidence("share of its movement that went up", d.backward, "share", "> 0.4", d.backward > 0.4),
+        evidence("last quarter against second quarter", d.progress, "ratio", "> 0.85", d.progress > 0.85),
+        evidence("variation of the gradient norm", d.gradient_cv, "1", "", True),
+        evidence("update against weights", d.update_ratio, "ratio", "", True),
+    ]
+    if d.broken_step >= 0:
+        grown = d.growth > 10
+        rows.append(evidence("gradient norm before the loss broke", d.growth, "ratio", "> 10", grown))
+    return tuple(row for row in rows if np.isfinite(row.value))
+
+
+def course(d: Descent) -> str:
+    """Say in one sentence how the training loss went."""
+    broken = f"The loss stopped being a number at step {d.broken_step}. " if d.broken_step >= 0 else ""
+    return (
+        f"{broken}The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} "
+        "in the "
+        f"last; it rose again in {percent(d.rise_share)} of the epochs, peaked at {d.peak:.1f} times its "
+        "start, and "
+        f"ended at {percent(d.progress)} of its level after a quarter of the training (learning rate "
+        f"{d.learning_rate:.2g}, batches of {d.batch_size:.0f})."
+    )

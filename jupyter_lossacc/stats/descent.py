@@ -1,0 +1,173 @@
+"""How the training loss comes down, from what the loop itself records at every optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Descent", "describe_descent"]
+
+Floats = NDArray[np.float64]
+SMOOTH = 256  # samples averaged before the highest loss is looked for: a single batch may spike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """The course of the training loss.
+
+    Levels are relative to `scale`: the loss of the first steps or the chance loss, whichever is higher.
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_epochs,)
+        Mean of the step losses of each epoch, nats.
+    scale : float
+        Nats.
+    peak : float
+        Highest loss of the run, averaged over about 256 samples.
+    end : float
+        Level of the last quarter of the epochs (median).
+    progress : float
+        Level of the last quarter over that of the second: 1 when the second half brought nothing.
+    rise_share : float
+        Share of epochs, the first fifth left out, whose mean is more than 2 % above the one before.
+    backward : float
+        Share of all movement between epochs, the first fifth left out, that went up.
+    fall_z : float
+        Trend of the second half over its standard error; negative when the loss falls.
+    gradient_cv : float
+        Standard deviation over mean of the gradient norm within an epoch, median over epochs.
+    update_ratio : float
+        Length of an update over length of the weights, median over the second half of the steps.
+    batch_size, learning_rate : float
+        Medians over all steps.
+    broken_step : int
+        First step whose loss is not finite; -1 when there is none.
+    growth : float
+        Largest gradient norm of the ten steps before `broken_step` over the median of all before.
+    """
+
+    loss: Floats
+    scale: float
+    peak: float
+    end: float
+    progress: float
+    rise_share: float
+    backward: float
+    fall_z: float
+    gradient_cv: float
+    update_ratio: float
+    batch_size: float
+    learning_rate: float
+    broken_step: int
+    growth: float
+
+    @property
+    def overshoots(self) -> bool:
+        """The loss swung far above where it began, and did not recover."""
+        return self.peak > 1.3 and self.end > 0.25
+
+    @property
+    def stalls_swinging(self) -> bool:
+        """The second half brought nothing while the loss kept swinging up and down at a high level."""
+        swings = self.rise_share > 0.3 and self.backward > 0.4
+        return swings and self.progress > 0.85 and self.end > 0.25
+
+    @property
+    def suspicious(self) -> bool:
+        """A weaker form of the two above: enough to doubt, not enough to say so."""
+        swings = self.rise_share > 0.2 and self.backward > 0.3 and self.progress > 0.8
+        # Ordinary steps that never leave the start: killed units and labels without a pattern look alike.
+        stuck = min(self.end, self.progress) > 0.95 and self.update_ratio > 4e-4
+        return self.end > 0.25 and (self.peak > 1.15 or swings or stuck)
+
+
+def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descent | None:
+    """Summarise the step records; None for fewer than eight epochs unless the loss broke before.
+
+    Parameters
+    ----------
+    steps : mapping of str to ndarray of shape (n_steps,)
+        Columns ``epoch, step, loss, n_samples, learning_rate, grad_norm, update_ratio``.
+    chance : float
+        Loss of stating the class proportions, nats; 0 where it is not comparable with the loss.
+    """
+    loss = np.asarray(steps.get("loss", ()), np.float64)
+    epochs, index = np.unique(np.asarray(steps.get("epoch", ()), np.float64), return_inverse=True)
+    norm = np.asarray(steps.get("grad_norm", np.full(len(loss), np.nan)), np.float64)
+    broken, growth = _break(loss, norm)
+    if len(epochs) < 8 and broken < 0:
+        return None
+    groups = [np.flatnonzero(index == i) for i in range(len(epochs))]
+    mean = np.array([loss[g].mean() for g in groups])
+    batch = _median(steps["n_samples"])
+    scale, peak = _peak(loss, batch, chance)
+    quarter = max(len(mean) // 4, 1)
+    last, second = float(np.median(mean[-quarter:])), float(np.median(mean[quarter : 2 * quarter]))
+    late = mean[len(mean) // 5 :]
+    move = np.diff(late)
+    return Descent(
+        loss=mean,
+        scale=scale,
+        peak=peak,
+        end=last / scale,
+        progress=last / second if second else float("nan"),
+        rise_share=float((move > 0.02 * np.abs(late[:-1])).mean()) if len(move) else float("nan"),
+        backward=float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300)),
+        fall_z=_trend_z(mean[len(mean) // 2 :]),
+        gradient_cv=_median([_cv(norm[g]) for g in groups[len(groups) // 5 :]]),
+        update_ratio=_median(np.asarray(steps["update_ratio"])[len(loss) // 2 :]),
+        batch_size=batch,
+        learning_rate=_median(steps["learning_rate"]),
+        broken_step=int(steps["step"][broken]) if broken >= 0 else -1,
+        growth=growth,
+    )
+
+
+def _peak(loss: Floats, batch: float, chance: float) -> tuple[float, float]:
+    """Loss that the run began at (nats), and its highest level relative to that."""
+    finite = loss[np.isfinite(loss)]
+    width = int(np.clip(round(SMOOTH / max(batch, 1.0)), 1, max(len(finite), 1)))
+    if not len(finite):
+        return float("nan"), float("nan")
+    smooth = np.convolve(finite, np.ones(width) / width, "valid")
+    scale = max(float(smooth[0]), chance)
+    return scale, float(smooth.max() / scale) if scale > 0 else float("nan")
+
+
+def _trend_z(values: Floats) -> float:
+    """Slope of a straight line over its standard error."""
+    n = len(values)
+    if n < 4 or not np.isfinite(values).all():
+        return float("nan")
+    t = np.arange(n) - (n - 1) / 2
+    slope = t @ values / (t @ t)
+    rest = values - values.mean() - slope * t
+    error = np.sqrt(rest @ rest / (n - 2) / (t @ t))
+    return float(slope / error) if error > 0 else float(np.sign(slope) * np.inf)
+
+
+def _cv(norm: Floats) -> float:
+    kept = norm[np.isfinite(norm)]
+    return float(kept.std() / kept.mean()) if len(kept) > 3 and kept.mean() > 0 else float("nan")
+
+
+def _median(values: ArrayLike) -> float:
+    kept = np.asarray(values, np.float64)
+    kept = kept[np.isfinite(kept)]
+    return float(np.median(kept)) if len(kept) else float("nan")
+
+
+def _break(loss: Floats, norm: Floats) -> tuple[int, float]:
+    """Find the first loss that is not finite, and how much the gradient had grown before it."""
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if not len(bad):
+        return -1, float("nan")
+    first = int(bad[0])
+    before = norm[:first][np.isfinite(norm[:first])]
+    if len(before) < 20:
+        return first, float("nan")
+    return first, float(before[-10:].max() / max(float(np.median(before[:-10])), 1e-300))
