@@ -55,7 +55,7 @@ screenshot: ## Take the README's pictures of the panel from the quickstart
 .PHONY: bench
 bench: ## Measure what recording costs a training loop
 	@bash .ci/setup test
-	@$(PY) tests/bench.py
+	@$(PY) examples/bench.py
 
 .PHONY: studies
 studies: ## Make the documentation's tables again (hours)
