@@ -14,17 +14,9 @@ from math import hypot
 import numpy as np
 from numpy.typing import NDArray
 
+from jupyter_lossacc.diagnosis.curves import Bars, Curves, bars_for
 from jupyter_lossacc.diagnosis.sampling import SamplingError, samples_needed, sampling_error
-from jupyter_lossacc.diagnosis.windows import (
-    FLAT,
-    SHORTEST,
-    Bars,
-    Curves,
-    Window,
-    bars_for,
-    find_windows,
-    which_kinds,
-)
+from jupyter_lossacc.diagnosis.windows import FLAT, SHORTEST, Window, find_windows, which_kinds
 from jupyter_lossacc.records import Episode, EpochSummary, Recording
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.series import knot_interval

@@ -1,0 +1,147 @@
+"""The two curves of one split, and what a stretch of them must reach to be shown.
+
+How the critical values were found, and what they cost, stands in tests/studies/README.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.stats.series import Moments, wobble, wobble_rho
+
+__all__ = ["Bars", "Curves", "bars_for"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """What a stretch must reach to be shown.
+
+    Parameters
+    ----------
+    scan : float
+        Critical value of the change of loss or accuracy over a very long stretch, in standard errors
+        of the wobble.
+    short : float
+        What is added for a stretch of m epochs: ``short / m``. Short stretches are many, and the
+        wobble may have been quiet by chance just there.
+    anchored : float
+        Critical value for accuracy over a stretch that the loss alone has chosen.
+    loss_share, loss_least : float
+        Smallest change of the loss that counts: share of its mean, and nats.
+    accuracy_least : float
+        Smallest change of accuracy that counts.
+    flat : tuple of float
+        Accuracy is flat when its change, with its 90 % interval, stays within the first of these times
+        the error rate, and within no less than the second and no more than the third; and the change
+        itself within half of that.
+    """
+
+    scan: float
+    short: float
+    anchored: float
+    loss_share: float = 0.02
+    loss_least: float = 0.01
+    accuracy_least: float = 0.005
+    flat: tuple[float, float, float] = (0.1, 0.01, 0.03)
+
+    def critical(self, first: Ints, last: Ints, *, anchored: bool = False) -> Floats:
+        """Critical value of each stretch."""
+        length = np.asarray(last - first + 1, dtype=np.float64)
+        return np.full(length.shape, self.anchored) if anchored else self.scan + self.short / length
+
+    def flat_limit(self, accuracy: Floats) -> Floats:
+        """Largest change at which accuracy counts as flat, by its mean over the stretch."""
+        share, low, high = self.flat
+        return np.asarray(np.clip(share * (1 - accuracy), low, high))
+
+    def relaxed(self) -> Bars:
+        """Bars for what is on the screen already, so that it does not flicker."""
+        return replace(
+            self,
+            scan=0.6 * self.anchored,
+            short=0.0,
+            anchored=0.6 * self.anchored,
+            loss_share=0.5 * self.loss_share,
+            loss_least=0.5 * self.loss_least,
+            accuracy_least=0.5 * self.accuracy_least,
+            flat=(1.5 * self.flat[0], 1.5 * self.flat[1], 1.5 * self.flat[2]),
+        )
+
+
+def bars_for(n_epochs: int) -> Bars:
+    """Critical values for a series of `n_epochs` that is judged anew after every epoch."""
+    growth = log(max(n_epochs, 60) / 60)
+    return Bars(scan=3.9 + 0.35 * growth, short=20.0, anchored=3.6 + 0.2 * growth)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss and accuracy of one split, an entry per evaluated epoch.
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_epochs,)
+        Nats.
+    accuracy : ndarray of shape (n_epochs,)
+        In [0, 1].
+    n_samples : int
+        Samples behind each entry.
+    high : ndarray of bool, shape (n_epochs,), optional
+        Where the loss is high for the accuracy it comes with.
+    """
+
+    loss: Floats
+    accuracy: Floats
+    n_samples: int
+    high: Mask | None = None
+
+    def __len__(self) -> int:
+        """Return the number of epochs."""
+        return len(self.loss)
+
+    @cached_property
+    def loss_rho(self) -> float:
+        """Autocorrelation granted to the loss between epochs."""
+        return wobble_rho(self.loss)
+
+    @cached_property
+    def accuracy_rho(self) -> float:
+        """Autocorrelation granted to accuracy between epochs."""
+        return wobble_rho(self.accuracy)
+
+    @cached_property
+    def loss_wobble(self) -> Floats:
+        """Standard deviation of the loss between epochs, nats."""
+        floor = 1e-6 * max(float(np.mean(np.abs(self.loss))), 1e-6)
+        return wobble(self.loss, rho=self.loss_rho, floor=floor)
+
+    @cached_property
+    def accuracy_wobble(self) -> Floats:
+        """Standard deviation of accuracy between epochs; at least half a sample."""
+        return wobble(self.accuracy, rho=self.accuracy_rho, floor=0.5 / max(self.n_samples, 1))
+
+    @cached_property
+    def loss_moments(self) -> Moments:
+        """Sums from which the loss trend of any stretch follows."""
+        return Moments(self.loss, self.loss_wobble, self.loss_rho)
+
+    @cached_property
+    def accuracy_moments(self) -> Moments:
+        """Sums from which the accuracy trend of any stretch follows."""
+        return Moments(self.accuracy, self.accuracy_wobble, self.accuracy_rho)
+
+    def high_share(self, first: Ints, last: Ints) -> Floats:
+        """Share of each stretch's epochs at which the loss is high."""
+        if self.high is None:
+            return np.zeros(np.shape(first))
+        total = np.concatenate([[0.0], np.cumsum(self.high, dtype=np.float64)])
+        return np.asarray((total[last + 1] - total[first]) / (last - first + 1))
