@@ -86,9 +86,9 @@ def wobble_rho(values: Floats) -> float:
     r"""Autocorrelation to grant the wobble of a series: an upper estimate, at most `MOST_RHO`.
 
     The lag-one correlation of the residuals from a running quadratic over 15 epochs is turned into
-    the coefficient of the AR(1) noise that would leave it, plus one and a half
-    standard errors (:math:`1 / \sqrt n`), rounded up to a tenth. The first third of the series is left out: there
-    the trend bends more than a quadratic can, which would pass for autocorrelation.
+    the coefficient of the AR(1) noise that would leave it, plus :math:`1.5 / \sqrt n`, rounded up to
+    a tenth. The first third of the series is left out: there the trend bends more than a quadratic
+    can, which would pass for autocorrelation.
 
     Parameters
     ----------
@@ -109,9 +109,8 @@ def wobble_rho(values: Floats) -> float:
     if power <= 0:
         return MOST_RHO
     rhos, expected = _residual_correlation()
-    estimate = float(
-        np.interp(float(residuals[1:] @ residuals[:-1]) / power, expected, rhos)
-    ) + 1.5 / np.sqrt(len(residuals))
+    lag_one = float(residuals[1:] @ residuals[:-1]) / power
+    estimate = float(np.interp(lag_one, expected, rhos)) + 1.5 / np.sqrt(len(residuals))
     return float(min(MOST_RHO, round(np.ceil(max(estimate, 0.0) / _RHO_STEP) * _RHO_STEP, 1)))
 
 
