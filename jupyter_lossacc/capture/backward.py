@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.journal import BACKWARD, Journal
+from jupyter_lossacc.capture.journal import BACKWARD, Journal, is_plain
 from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["install_backward"]
@@ -31,7 +31,7 @@ def install_backward(patches: Patches, journal: Journal) -> None:
             if journal.here():
                 try:
                     _note(journal, roots)
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("backward", error)
             return original(roots, *args, **kwargs)
 
@@ -48,6 +48,8 @@ def _note(journal: Journal, roots: Any) -> None:
     """
     pending = journal.pending
     if isinstance(roots, Tensor):
+        if not is_plain(roots):
+            return  # a compiler tracing its graph
         node = roots.grad_fn
         number = node._sequence_nr() if node is not None else -1
         if pending.pop(number, None) is not None:
@@ -56,7 +58,9 @@ def _note(journal: Journal, roots: Any) -> None:
         found = _ancestors(pending, (node,))
         journal.entries.append((BACKWARD, found, roots.detach(), journal.inside_step > 0))
         return
-    tensors = [root for root in roots if isinstance(root, Tensor)]
+    tensors = [root for root in roots if isinstance(root, Tensor) and is_plain(root)]
+    if not tensors:
+        return
     found = _ancestors(pending, (root.grad_fn for root in tensors))
     root = tensors[0].detach() if len(tensors) == 1 else None
     journal.entries.append((BACKWARD, found, root, journal.inside_step > 0))

@@ -11,6 +11,7 @@ one warning and one line through ``sink.limit``; the training goes on.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import warnings
@@ -23,7 +24,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from jupyter_lossacc.capture.backward import install_backward
-from jupyter_lossacc.capture.context import Counters, Interpreter, Sink
+from jupyter_lossacc.capture.context import Interpreter
 from jupyter_lossacc.capture.datasets import Datasets
 from jupyter_lossacc.capture.indexing import IndexTap
 from jupyter_lossacc.capture.journal import Journal
@@ -32,8 +33,10 @@ from jupyter_lossacc.capture.losses import install_losses
 from jupyter_lossacc.capture.manual import ManualPasses
 from jupyter_lossacc.capture.models import Models
 from jupyter_lossacc.capture.optimizers import OptimizerTaps
+from jupyter_lossacc.capture.outputs import OutputTaps
 from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.capture.reading import Reader
+from jupyter_lossacc.capture.sink import Counters, Sink
 from jupyter_lossacc.capture.weights import WeightKeeper
 from jupyter_lossacc.errors import CaptureError, LossAccWarning
 
@@ -97,6 +100,7 @@ class Capture:
             model_name=self._model_name,
         )
         self._index = IndexTap(self.journal)
+        self._outputs = OutputTaps(self.journal)
         self._manual = ManualPasses(sink)
         self._first_step = resume_from[1] if resume_from else 0
         self._weights = WeightKeeper(self.journal) if keep_weights else None
@@ -113,7 +117,7 @@ class Capture:
         return None if self._weights is None else self._weights.at(step - self._first_step)
 
     def __enter__(self) -> Capture:
-        global _active  # noqa: PLW0603 - torch is patched per process, so there can be one only
+        global _active
         if _active is not None:
             raise CaptureError(
                 "Expected no recording to be active, but one is: end it before starting another."
@@ -131,7 +135,7 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        global _active  # noqa: PLW0603 - see __enter__
+        global _active
         try:
             self._patches.undo()
             self._index.close()
@@ -153,11 +157,18 @@ class Capture:
         optimizers.install(patches)
         self.models.install(patches)
         self._index.install()
+        self._outputs.install(patches)
+        self._reader.unseen.covered = self._outputs.covered
+        self._attach(self.models.find_trained(sys._getframe(2)))
         journal.find_model = self._find_model
 
     def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> None:
         self.journal.find_model = None
-        self.models.find(parameters, frame)
+        self._attach(self.models.find(parameters, frame))
+
+    def _attach(self, model: torch.nn.Module | None) -> None:
+        if model is not None:
+            self._outputs.attach(model)
 
     def _find_model(self) -> None:
         """At the first loss: a model may be evaluated before any optimiser is seen."""
@@ -168,6 +179,7 @@ class Capture:
     def _end(self, *, complete: bool) -> None:
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
+                self._reader.close()
                 self._reader.drain(wait=True)
                 self._interpreter.finish(complete=complete)
                 self._manual.finish(complete=complete)
@@ -176,12 +188,18 @@ class Capture:
                     "Part of the training ran in another thread than the cell and was not recorded. "
                     "Way out: train in the main thread, or hand batches over with recorder.log_batch(...)."
                 )
+            if self.counters.unseen * 2 > self.counters.backwards:
+                self._limit(
+                    f"The loss of {self.counters.unseen} calls of backward() could not be connected to "
+                    "predictions: it is computed by hand or inside a compiled function. "
+                    "Way out: recorder.log_batch(...)."
+                )
             if self._reader.n_overwritten:
                 self._limit(
                     f"The predictions or targets of {self._reader.n_overwritten} batches were changed in place before "
                     "they could be read; their samples are missing."
                 )
-        except Exception as failure:  # noqa: BLE001 - leaving must not hide what the user's code did
+        except Exception as failure:
             self._contain("end", failure)
 
     def _read(self, entries: list[Any]) -> None:
@@ -242,11 +260,7 @@ class Capture:
             f"A part of the recording failed ({tap}: {type(error).__name__}: {error}); what depends on it is "
             "missing. The training is not affected."
         )
-        try:
+        with contextlib.suppress(Exception):
             self._limit(sentence)
-        except Exception:  # noqa: BLE001, S110 - the sink failed too: nothing is left to tell
-            pass
-        try:
+        with contextlib.suppress(LossAccWarning):  # where warnings are errors, ours must not end the training
             warnings.warn(sentence, LossAccWarning, stacklevel=2)
-        except LossAccWarning:
-            pass  # warnings are errors here; ours must still not end the training

@@ -49,6 +49,8 @@ _LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 _WEIGHTED_MEAN = ("cross_entropy", "nll_loss")  # their mean divides by the weights of the targets
 _ONE_HOT = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+_CONTINUOUS = ("hinge_embedding_loss", "poisson_nll_loss", "gaussian_nll_loss")
+_YES_OR_NO = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "soft_margin_loss")
 _INPUTS = {
     "nll_loss": "log_probabilities",
     "kl_div": "log_probabilities",
@@ -146,24 +148,25 @@ def read_call(name: str, rest: tuple[Any, ...], original: Callable[..., Any] | N
 
 def task_of(name: str, logits: Tensor, targets: Tensor) -> str:
     """Task of a call, from its name and shapes alone: no value is read."""
-    if name in ("hinge_embedding_loss", "poisson_nll_loss", "gaussian_nll_loss"):
-        return "regression"
-    if name in _ONE_HOT:
-        return "multiclass" if logits.dim() == 2 and logits.shape[1] > 1 else "regression"
-    if name in ("binary_cross_entropy", "binary_cross_entropy_with_logits", "soft_margin_loss"):
+    several = logits.dim() == 2 and logits.shape[1] > 1
+    if name in _CONTINUOUS:
+        task = "regression"
+    elif name in _ONE_HOT:
+        task = "multiclass" if several else "regression"
+    elif name in _YES_OR_NO:
         per_sample = logits[0].numel() if logits.dim() > 1 and len(logits) else 1
-        if per_sample == 1:
-            return "binary"
-        return "multilabel" if logits.dim() == 2 else "dense"
-    if name.startswith("multilabel_"):
-        return "multilabel"
-    if targets.is_floating_point():
-        return "multiclass" if targets.shape == logits.shape and logits.dim() == 2 else "unknown"
-    if logits.dim() == targets.dim() + 1:
-        return "multiclass" if logits.dim() <= 2 else "dense"
-    if targets.dim() == 1 and logits.dim() <= 2 and logits.numel() == targets.numel():
-        return "binary"
-    return "unknown"
+        task = "binary" if per_sample == 1 else "multilabel" if logits.dim() == 2 else "dense"
+    elif name.startswith("multilabel_"):
+        task = "multilabel"
+    elif targets.is_floating_point():
+        task = "multiclass" if targets.shape == logits.shape and several else "unknown"
+    elif logits.dim() == targets.dim() + 1:
+        task = "multiclass" if logits.dim() <= 2 else "dense"
+    elif targets.dim() == 1 and logits.dim() <= 2 and logits.numel() == targets.numel():
+        task = "binary"
+    else:
+        task = "unknown"
+    return task
 
 
 def _on_simplex(rows: Tensor) -> Tensor:
@@ -289,12 +292,12 @@ def _labels(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
     return Reduced("multilabel", folded, flags, flat, flat_labels, z.shape[1])
 
 
-def _regression(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
-    """Continuous targets: nothing about classes is made up."""
+def _without_classes(task: str, logits: Tensor) -> Reduced:
+    """Continuous or unreadable targets: nothing about classes is made up."""
     n = len(logits) if logits.dim() else 1
     columns = torch.full((N_COLUMNS, n), float("nan"), device=logits.device)
     columns[7:9] = 1
-    return Reduced("regression", columns, _flags(None, None, logits), None, None, 0)
+    return Reduced(task, columns, _flags(None, None, logits), None, None, 0)
 
 
 def reduce_call(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
@@ -313,6 +316,4 @@ def reduce_call(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
         return _dense(call, logits, targets)
     if task in ("binary", "multilabel", "dense"):
         return _labels(call, logits, targets)
-    reduced = _regression(call, logits, targets)
-    reduced.task = task
-    return reduced
+    return _without_classes(task, logits)

@@ -41,11 +41,21 @@ class DataKey:
     objects: tuple[int, ...] = ()
 
     def underlying(self, indices: Any) -> NDArray[np.int64] | None:
-        """Indices of the root dataset; None when the loader's indices are not integers."""
+        """Return indices of the root dataset; None when the loader's indices are not integers."""
         for mapping in self.maps:
             indices = [mapping[i] for i in indices]
         array = np.asarray(indices)
         return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+class _Strong:
+    """Stands in for a weak reference to what allows none."""
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+    def __call__(self) -> object:
+        return self.thing
 
 
 class Datasets:
@@ -64,7 +74,7 @@ class Datasets:
         try:
             reference: Any = weakref.ref(dataset)
         except TypeError:  # a list, say: kept, because its id could be used again
-            reference = lambda: dataset  # noqa: E731
+            reference = _Strong(dataset)
         self._known[id(dataset)] = (reference, self._n)
         return self._n
 
@@ -83,15 +93,13 @@ class Datasets:
         chosen = getattr(sampler, "indices", None)
         if chosen is not None:
             part.append(("sampler", _signature(chosen)))
-        try:
-            size: int | None = len(sampler) if chosen is not None else len(maps[0]) if maps else len(dataset)  # type: ignore[arg-type]
-        except TypeError:
-            size = None
+        sized = sampler if chosen is not None else maps[0] if maps else dataset
+        size = len(sized) if hasattr(sized, "__len__") else None
         return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects))
 
 
 def _signature(indices: Any) -> tuple[Any, ...]:
-    """A few values that tell index lists apart, also when the list is made again every epoch."""
+    """Return a few values that tell index lists apart, also when the list is made again every epoch."""
     n = len(indices)
-    places = np.linspace(0, n - 1, min(n, _PROBES)).astype(int) if n else []
+    places: Any = np.linspace(0, n - 1, min(n, _PROBES)).astype(int) if n else []
     return (n, *(int(indices[int(i)]) for i in places))

@@ -85,9 +85,8 @@ class Journal:
 
     def flush_if_due(self, *, border: bool = False) -> None:
         """Flush when enough has gathered, or a pass has begun and some time has passed."""
-        if len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES:
-            self.flush()
-        elif border and self.border and time.monotonic() - self._flushed > BORDER_SECONDS:
+        full = len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES
+        if full or (border and self.border and time.monotonic() - self._flushed > BORDER_SECONDS):
             self.flush()
 
     def flush(self) -> None:
@@ -98,7 +97,7 @@ class Journal:
             # The user may flush us from within autocast or inference mode.
             with torch.inference_mode(mode=False), torch.no_grad(), torch.autocast("cpu", enabled=False):
                 self._read(entries)
-        except Exception as error:  # noqa: BLE001 - the training must go on
+        except Exception as error:
             self.contain("reading", error)
         finally:
             self.open = was_open

@@ -85,7 +85,7 @@ class _Popped(dict[int, Any]):
 
     last: int | None = None
 
-    def pop(self, key: int, *default: Any) -> Any:  # type: ignore[override]
+    def pop(self, key: int, *default: Any) -> Any:
         self.last = key
         return super().pop(key, *default)
 
@@ -128,7 +128,7 @@ class _Taps:
         if self.journal.here():
             try:
                 self.journal.entries.append((PASS_END, current))
-            except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+            except Exception as error:
                 self.journal.contain("loader", error)
 
     def make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +138,7 @@ class _Taps:
             if journal.here():
                 try:
                     self.begin(iterator, loader, sys._getframe(1))
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("loader", error)
             original(iterator, loader)
 
@@ -155,7 +155,7 @@ class _Taps:
                     if before is not None:
                         self.end(before)
                     self.begin(iterator, loader, sys._getframe(1))
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("loader", error)
             result = original(iterator, loader, first_iter)
             if here and not getattr(iterator, "_in_order", True):
@@ -177,7 +177,7 @@ class _Taps:
                             current.sent[iterator._send_idx] = indices
                         else:
                             current.drawn.append(indices)
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("loader", error)
             return indices
 
@@ -199,7 +199,7 @@ class _Taps:
             if journal.here():
                 try:
                     self.note(iterator, data)
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("loader", error)
             return data
 
@@ -234,7 +234,7 @@ class _Taps:
         """Dataset indices of the batch that `iterator` has just given."""
         if hasattr(iterator, "_rcvd_idx"):
             table = iterator._task_info
-            key = table.last if isinstance(table, _Popped) else iterator._rcvd_idx - 1
+            key: Any = table.last if isinstance(table, _Popped) else iterator._rcvd_idx - 1
             return current.sent.pop(key, None)
         return current.drawn.popleft() if current.drawn else None
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from jupyter_lossacc.capture.assembly import OpenPass
-from jupyter_lossacc.capture.context import Sink
 from jupyter_lossacc.capture.criteria import Call, reduce_call
 from jupyter_lossacc.capture.events import LossEvent
+from jupyter_lossacc.capture.sink import Sink
 
 __all__ = ["ManualPasses"]
 

@@ -20,6 +20,7 @@ from jupyter_lossacc.capture.patches import Patches
 __all__ = ["Models", "user_frames"]
 
 _MAX_FRAMES = 40
+_MAX_SCANS = 64
 _OWN_REFERENCES = 3  # of a frame's dictionary: the frame, our name for it, the call that counts
 _FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossacc.", "traitlets", "zmq")
 _OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
@@ -84,11 +85,24 @@ class Models:
 
         patches.attribute(Module, "train", make)
 
-    def find(self, parameters: frozenset[int], frame: FrameType | None) -> None:
+    def find_trained(self, frame: FrameType | None) -> Module | None:
+        """Look for the module that an optimiser in the user's frames already trains."""
+        optimizers = [value for f in user_frames(frame) for _, value in _local_items(f)]
+        optimizers += list(self.namespace.values())
+        parameters = frozenset(
+            id(p)
+            for optimizer in optimizers
+            if isinstance(optimizer, torch.optim.Optimizer)
+            for group in optimizer.param_groups
+            for p in group["params"]
+        )
+        return self.find(parameters, frame) if parameters else None
+
+    def find(self, parameters: frozenset[int], frame: FrameType | None) -> Module | None:
         """Look for the outermost module that owns `parameters` (any parameters when empty)."""
         self._n_scans += 1
-        if self._n_scans > 16:
-            return
+        if self._n_scans > _MAX_SCANS:
+            return None
         modules = {id(m): m for m in self._modules(frame)}
         inner = {id(child) for m in modules.values() for child in m.modules() if child is not m}
         best: tuple[int, Module] | None = None
@@ -100,6 +114,8 @@ class Models:
                 best = (len(own), module)
         if best is not None:
             self.journal.model = weakref.ref(best[1])
+            return best[1]
+        return None
 
     def _modules(self, frame: FrameType | None) -> Iterator[Module]:
         seen: set[int] = set()
@@ -121,7 +137,7 @@ class Models:
         return frozenset(id(w) for w in weights[:-1])
 
     def names(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
-        """What the user's frames and globals call `value`; looked up once per object."""
+        """Return what the user's frames and globals call `value`; looked up once per object."""
         known = self._names.get(value)
         if known:
             return known

@@ -68,7 +68,7 @@ class OptimizerTaps:
             if journal.here():
                 try:
                     self.key(optimizer)
-                except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+                except Exception as error:
                     journal.contain("optimizer", error)
 
         return __init__
@@ -94,7 +94,7 @@ class OptimizerTaps:
             self._measured = None
             if self.journal.n_steps % self._every == 0 and len(args) < 2 and not kwargs.get("closure"):
                 self._measured = self._measure(optimizer)
-        except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+        except Exception as error:
             self.journal.contain("gradients", error)
 
     def after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -111,7 +111,7 @@ class OptimizerTaps:
         journal.inside_step = max(0, journal.inside_step - 1)
         try:
             self._note(optimizer)
-        except Exception as error:  # noqa: BLE001 - a failure of ours never reaches the training
+        except Exception as error:
             journal.contain("optimizer", error)
         if self.stop is not None and self.stop.is_set() and not journal.inside_step:
             raise StopTraining(journal.n_steps)

@@ -16,9 +16,20 @@ from torch import Tensor
 
 from jupyter_lossacc.capture.criteria import Call, Reduced, read_call, reduce_call
 from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
-from jupyter_lossacc.capture.journal import BACKWARD, BATCH, INDEX, LOSS, OPTIMIZER, PASS_END, STEP, Entry
+from jupyter_lossacc.capture.journal import (
+    BACKWARD,
+    BATCH,
+    INDEX,
+    LOSS,
+    OPTIMIZER,
+    OUTPUT,
+    PASS_END,
+    STEP,
+    Entry,
+)
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.transfer import Landing
+from jupyter_lossacc.capture.unseen import UnseenLosses
 
 __all__ = ["Reader"]
 
@@ -66,6 +77,7 @@ class Reader:
         self.book = BatchBook()
         self.origins = Origins()
         self.n_overwritten = 0
+        self.unseen = UnseenLosses(self.book)
         self._order = 0
         self._calls: dict[Any, Call] = {}
         self._flying: deque[_Chunk] = deque()
@@ -77,9 +89,18 @@ class Reader:
         scalars: list[tuple[Any, str, Any]] = []
         for entry in entries:
             self._order += 1
+            evaluated = self.unseen.before(entry, self._order)
+            if evaluated is not None:
+                items.append(evaluated[0])
+                losses.append(evaluated)
+                self._order += 1
             item = self._item(entry, losses, scalars)
             if item is not None:
                 items.append(item)
+                trained = self.unseen.trained(item) if isinstance(item, RootEvent) else None
+                if trained is not None:
+                    items.append(trained[0])
+                    losses.append(trained)
         chunk = _Chunk(items)
         self._reduce(chunk, losses)
         _want_scalars(chunk, scalars)
@@ -90,6 +111,17 @@ class Reader:
         chunk.tensors = []
         self._flying.append(chunk)
         self.drain()
+
+    def close(self) -> None:
+        """Read what still waits for a loss that does not come."""
+        evaluated = self.unseen.take_evaluation(self._order + 1)
+        if evaluated is not None:
+            self._order += 1
+            chunk = _Chunk([evaluated[0]])
+            self._reduce(chunk, [evaluated])
+            chunk.landing = Landing(chunk.tensors)
+            chunk.tensors = []
+            self._flying.append(chunk)
 
     def drain(self, *, wait: bool = False) -> None:
         """Deliver chunks whose values have landed, in order; `wait` only at the end."""
@@ -132,6 +164,9 @@ class Reader:
             return entry[1]
         if kind == PASS_END:
             return entry[1]
+        if kind == OUTPUT:
+            self.unseen.output(entry)
+            return None
         if kind == INDEX:
             self.origins.indexed(*entry[1:])
             return None
@@ -191,7 +226,7 @@ class Reader:
         for group in groups.values():
             try:
                 self._reduce_group(chunk, group)
-            except Exception as error:  # noqa: BLE001 - a criterion read wrongly costs its own samples only
+            except Exception as error:
                 self.contain("reduction", error)
                 for event, *_ in group:
                     event.dropped = True

@@ -53,7 +53,8 @@ class Run:
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
     samples_drawn: int = 0
-    labels: dict[str, tuple[int, dict[int, int]]] = field(default_factory=dict)  # split -> root, target by id
+    # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
+    labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
     rows: list[tuple[float, ...]] = field(default_factory=list)
     step_loss: float = math.nan
     step_samples: int = 0

@@ -10,19 +10,21 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch.multiprocessing import reductions
 
 from jupyter_lossacc.capture.loaders import Batch
 
 __all__ = ["BatchBook", "Holding", "Match", "Origin", "Origins", "index_rows"]
 
 Ids = NDArray[np.int64]
+StorageWeakRef: Any = reductions.StorageWeakRef
 _RECENT = 8  # used batches whose targets are kept for comparison
 _MAX_ORIGINS = 4096
 _MAX_WAITING = 64  # batches fetched ahead of their loss
@@ -62,10 +64,12 @@ class BatchBook:
     def _let_go(self, batch: Batch) -> None:
         """Keep only weak references: the user may hold the batches (a list, ``itertools.cycle``)."""
         for leaf in batch.leaves:
-            key, kept = id(leaf), self._kept
-            reference = weakref.ref(leaf, lambda _, key=key: kept.pop(key, None))  # type: ignore[misc]
-            kept[key] = (reference, batch)
+            forget = partial(self._forget, id(leaf))
+            self._kept[id(leaf)] = (weakref.ref(leaf, forget), batch)
         batch.leaves = ()
+
+    def _forget(self, key: int, _: object) -> None:
+        self._kept.pop(key, None)
 
     def recent(self) -> tuple[Batch, ...]:
         """Batches that a loss could belong to now."""
@@ -137,7 +141,7 @@ class Origin:
 
     key: int
     ids: Ids
-    storage: StorageWeakRef
+    storage: Any
     whole: bool  # the target was the tensor itself, not a slice or an index of it
     n_rows: int
 
@@ -181,11 +185,11 @@ class Origins:
     """Traces targets back to the tensors they were sliced or indexed from."""
 
     def __init__(self) -> None:
-        self._keys: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._derived: dict[int, tuple[StorageWeakRef, Origin]] = {}
+        self._keys: dict[int, tuple[Any, int]] = {}
+        self._derived: dict[int, tuple[Any, Origin]] = {}
         self._n = 0
 
-    def _key(self, storage: torch.UntypedStorage) -> tuple[int, StorageWeakRef]:
+    def _key(self, storage: torch.UntypedStorage) -> tuple[int, Any]:
         address = storage._cdata
         known = self._keys.get(address)
         if known is not None and not known[0].expired():

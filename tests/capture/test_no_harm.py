@@ -225,7 +225,7 @@ def test_warnings_as_errors_do_not_end_the_training() -> None:
     with warnings.catch_warnings(), capture:
         warnings.simplefilter("error")
         loops.LOOPS["plain_tutorial"]()
-    assert len(sink.limits) == 1
+    assert len([s for s in sink.limits if "injected" in s]) == 1
 
 
 def test_saving_copying_and_pickling_work_during_and_after() -> None:

@@ -1,0 +1,97 @@
+"""Tap on the output of the trained module: for losses that torch does not know.
+
+A criterion written by hand leaves no trace of its own. What the module returned, the targets of the
+batch and the value that backward starts from are enough to record it. The same tap sees evaluation
+loops that compute no loss at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from jupyter_lossacc.capture.journal import OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.patches import Patches
+
+__all__ = ["OutputTaps"]
+
+_COVERED = 8  # trained losses seen after which outputs in training are not needed any more
+
+
+class OutputTaps:
+    """Forward hooks on the modules that are trained."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.n_covered = 0
+        self._patches: Patches | None = None
+        self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
+
+    def install(self, patches: Patches) -> None:
+        """Allow modules to be hooked until `patches` are undone."""
+        self._patches = patches
+
+    def attach(self, module: Module) -> None:
+        """Put a hook on one module, once."""
+        compiled = module.__dict__.get("_compiled_call_impl") is not None  # its hooks would be traced
+        if self._patches is None or module in self._hooked or compiled:
+            return
+        self._hooked.add(module)
+        self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
+
+    def covered(self) -> None:
+        """Note that a known loss was trained on."""
+        self.n_covered += 1
+
+    def note(self, module: Module, output: Any) -> None:
+        """Entry: (OUTPUT, output, version, whether it has a graph, module.training)."""
+        journal = self.journal
+        tensor = _first_tensor(output)
+        if tensor is None:
+            return
+        graph = tensor.requires_grad
+        if graph and self.n_covered >= _COVERED:
+            return
+        if tensor.is_inference():
+            version, tensor = -1, tensor.clone()
+        else:
+            version, tensor = tensor._version, tensor.detach()
+        journal.n_bytes += tensor.nbytes
+        journal.entries.append((OUTPUT, tensor, version, graph, module.training))
+
+
+class _Hook:
+    """A forward hook that copies and pickles into one that does nothing, without naming us."""
+
+    def __init__(self, taps: OutputTaps) -> None:
+        self.taps = taps
+
+    def __call__(self, module: Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return  # constant for a compiler, which then sees an empty hook
+        journal = self.taps.journal
+        if journal.here():
+            try:
+                self.taps.note(module, output)
+            except Exception as error:
+                journal.contain("output", error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (getattr, (contextlib.nullcontext(), "__exit__"))
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    """Predictions in what a module returns: ``logits`` if it names them, else its first float tensor."""
+    if isinstance(output, Mapping):
+        named = output.get("logits")
+        output = [named] if named is not None else list(output.values())
+    for value in output if isinstance(output, (tuple, list)) else (output,):
+        if isinstance(value, Tensor) and is_plain(value) and value.is_floating_point() and value.dim():
+            return value.as_subclass(Tensor)
+    return None

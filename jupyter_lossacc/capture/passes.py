@@ -1,0 +1,272 @@
+"""The passes of one run: which one a batch belongs to, when one ends, and what it is called."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.capture.assembly import OpenPass
+from jupyter_lossacc.capture.events import LossEvent
+from jupyter_lossacc.capture.loaders import Batch, LoaderPass
+from jupyter_lossacc.capture.runs import Run, Seen
+from jupyter_lossacc.capture.sink import Counters, Sink
+
+__all__ = ["PassKeeper"]
+
+Ids = NDArray[np.int64]
+
+
+class PassKeeper:
+    """Keeps the open passes of one run.
+
+    Parameters
+    ----------
+    run : Run
+    sink : Sink
+    limit : callable
+        Says a limit once.
+    counters : Counters
+    began : float
+        ``time.monotonic()`` at the beginning of the recording.
+    """
+
+    def __init__(
+        self, run: Run, sink: Sink, limit: Callable[[str], None], counters: Counters, began: float
+    ) -> None:
+        self.run, self.sink, self.limit, self.counters, self.began = run, sink, limit, counters, began
+
+    def training(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
+        """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
+        run = self.run
+        run.splits.training_goes_on()
+        if event.match is not None:
+            opened = self._train_with_loader(event.match.batch, revisited=revisited)
+        else:
+            opened = self._train_without_loader(event, ids)
+        run.splits.train_on(_root(opened), ids, opened.group)
+        run.evaluated_since_train = False
+        run.last_train = opened
+        opened.step = run.step + 1
+        return opened
+
+    def evaluation(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
+        """Return the evaluation pass of a batch; `revisited` as in `training`."""
+        run = self.run
+        run.evaluated_since_train = True
+        if event.match is not None:
+            opened = self._eval_with_loader(event.match.batch, revisited=revisited)
+        else:
+            opened = self._eval_without_loader(event, ids)
+        opened.epoch, opened.step = run.epoch, run.step
+        return opened
+
+    def finish_all(self, *, complete: bool) -> None:
+        """End the run: nothing follows. Without `complete`, only exhausted loaders count as whole."""
+        for opened in sorted(set(self.run.open.values()), key=lambda o: o.step):
+            source = self.run.sources.get(id(opened))
+            whole = source is not None and source.exhausted
+            self.finish(opened, complete=complete or whole, final=True)
+
+    def finish(self, opened: OpenPass, *, complete: bool, final: bool = False) -> None:
+        """End one pass and hand it over."""
+        run = self.run
+        for key in [k for k, o in run.open.items() if o is opened]:
+            del run.open[key]
+        source = run.sources.pop(id(opened), None)
+        if not opened.n_samples:
+            return
+        explicit = run.splits.named(source, opened.storage)
+        if opened.phase == "train":
+            split = explicit or self._train_name(opened)
+            self.counters.train_passes += 1
+        else:
+            split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
+            self.counters.evaluations += 1
+        self._check_ids(split, opened)
+        passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
+        if passed.key in run.keys:
+            self.limit(
+                f"The {split!r} data were evaluated again at step {passed.step}, before another training step; "
+                "the first evaluation is kept."
+            )
+            return
+        run.keys.add(passed.key)
+        self._say_limits(split, opened, ids_known=passed.predictions.ids_known)
+        self.flush_steps()
+        self.sink.pass_finished(run.index, passed)
+
+    def flush_steps(self) -> None:
+        """Hand over the rows of the steps so far."""
+        columns = self.run.take_rows()
+        if columns:
+            self.sink.steps(self.run.index, columns)
+
+    def _eval_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
+        run, source = self.run, batch.source
+        key = ("eval", id(source))
+        opened = run.open.get(key)
+        if opened is not None and revisited and batch.number <= opened.last_number:
+            self.finish(opened, complete=True)
+            opened = None
+        if opened is None:
+            opened = self._open(key, "eval", source, ("data", source.data.root, source.data.part))
+            self._finish_over(but=opened)
+        opened.last_number = batch.number
+        return opened
+
+    def _train_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
+        run, source = self.run, batch.source
+        key = ("train", id(source))
+        opened = run.open.get(key)
+        if opened is not None and revisited and batch.number <= opened.last_number:
+            self.finish(opened, complete=True)  # the same batches come round again
+            opened = None
+        elif opened is None and (before := self._sampled_before(source)) is not None:
+            if run.samples_drawn >= (source.data.size or math.inf):
+                self.finish(before, complete=True)
+            else:
+                for old in [k for k, o in run.open.items() if o is before]:
+                    del run.open[old]
+                opened = run.open[key] = before
+                run.sources[id(opened)] = source
+        if opened is None:
+            opened = self._begin_training(key, source)
+        opened.last_number = batch.number
+        run.last_train_source = source
+        run.samples_drawn += batch.size
+        return opened
+
+    def _begin_training(self, key: tuple[Any, ...], source: LoaderPass) -> OpenPass:
+        """Open a training pass: a new epoch, unless another training pass is still going on."""
+        run = self.run
+        self._finish_over()
+        beside = any(o.phase == "train" and not o.secondary for o in run.open.values())
+        if not beside:
+            run.epoch += 1
+            run.samples_drawn = 0
+        opened = self._open(key, "train", source, ("data", source.data.root, source.data.part))
+        opened.secondary = beside
+        return opened
+
+    def _sampled_before(self, source: LoaderPass) -> OpenPass | None:
+        """Return the pass that ``next(iter(loader))`` continues: every iterator gave one batch only."""
+        before = self.run.last_train_source
+        if before is None or before is source or before.n_given != 1 or before.exhausted:
+            return None
+        same = before.data.root == source.data.root and before.data.part == source.data.part
+        if not same or (before.n_batches or 0) <= 1:
+            return None
+        return self.run.last_train
+
+    def _train_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
+        run, origin = self.run, event.origin
+        root = -(origin.key if origin is not None and ids is not None else 1)
+        key = ("train", root)
+        opened = run.open.get(key)
+        if opened is None or run.begins_epoch_without_loader(ids, origin.n_rows if origin is not None else 0):
+            self._finish_over()
+            if opened is not None:
+                self.finish(opened, complete=True)
+            run.epoch += 1
+            run.seen = Seen(replaced=run.seen.replaced)
+            opened = self._open(key, "train", None, ("memory", root))
+            opened.storage = origin.storage.cdata if origin is not None else None
+        if ids is not None:
+            run.seen.ids.update(ids.tolist())
+            run.seen.n_drawn += len(ids)
+        return opened
+
+    def _eval_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
+        run, origin = self.run, event.origin
+        root = -(origin.key if origin is not None and ids is not None else 1)
+        key = ("eval", root)
+        opened = run.open.get(key)
+        if opened is not None and (
+            opened.step != run.step or (ids is not None and bool(np.isin(ids, opened.all_ids()).any()))
+        ):
+            self.finish(opened, complete=True)
+            opened = None
+        if opened is None:
+            first = int(ids[0]) if ids is not None and len(ids) else -1
+            opened = self._open(key, "eval", None, ("memory", root, first))
+            opened.storage = origin.storage.cdata if origin is not None else None
+            self._finish_over(but=opened)
+        return opened
+
+    def _open(
+        self, key: tuple[Any, ...], phase: str, source: LoaderPass | None, group: tuple[Any, ...]
+    ) -> OpenPass:
+        run = self.run
+        names = source.names if source is not None else ()
+        opened = OpenPass(key, phase, run.epoch, names[0] if names else "", group)
+        opened.step = run.step
+        if source is not None:
+            opened.n_batches = source.n_batches
+            run.sources[id(opened)] = source
+        if phase == "eval":
+            run.splits.enter(group, names, run.epoch)
+        run.open[key] = opened
+        return opened
+
+    def _over(self, opened: OpenPass) -> bool:
+        """Whether no further batch can join a pass."""
+        source = self.run.sources.get(id(opened))
+        if source is not None:
+            # An iterator left after one batch may be ``next(iter(loader))``, which goes on.
+            sampled = opened.phase == "train" and source.n_given == 1 and (source.n_batches or 0) > 1
+            return source.ended and (source.exhausted or not sampled)
+        return opened.phase == "eval"
+
+    def _finish_over(self, but: OpenPass | None = None) -> None:
+        """Finish the passes that have ended, in the order in which they began."""
+        for opened in list(self.run.open.values()):
+            if opened is not but and self._over(opened):
+                self.finish(opened, complete=True)
+
+    def _check_ids(self, split: str, opened: OpenPass) -> None:
+        """Trust ids of a new tensor or dataset only if they come with the targets known for them."""
+        if not opened.ids_known:
+            return
+        root, ids, targets = _root(opened), opened.all_ids(), opened.targets_in_order()
+        known = self.run.labels.get(split)
+        if known is None:
+            self.run.labels[split] = (root, ids, targets)
+        elif known[0] != root:
+            _, before, now = np.intersect1d(known[1], ids, return_indices=True)
+            opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
+
+    def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
+        if opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss()):
+            self.limit(
+                f"The criterion is computed by hand and its value on the {split!r} data cannot be seen from outside; "
+                "the loss shown for them is the negative log-likelihood of the predictions."
+            )
+        if ids_known:
+            return
+        self.limit(
+            f"It is not known which samples the {split!r} batches contain, so nothing is said about single samples "
+            f"between epochs. Way out: read them through a DataLoader, or name the data with --split {split}=EXPR."
+        )
+
+    def _train_name(self, opened: OpenPass) -> str:
+        """``train``, or another name for a second loader that is trained on at the same time."""
+        taken = self.run.splits.taken
+        if not opened.secondary:
+            taken.setdefault("train", opened.group)
+            return "train"
+        for split, group in taken.items():
+            if group == opened.group and split != "train":
+                return split
+        name = opened.name if opened.name and opened.name not in taken else "train_2"
+        taken[name] = opened.group
+        return name
+
+
+def _root(opened: OpenPass) -> int:
+    """Return the number of the dataset or tensor that a pass reads."""
+    return int(opened.group[1])
