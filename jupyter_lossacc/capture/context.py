@@ -168,7 +168,7 @@ class Interpreter:
     def _optimizer(self, event: OptimizerEvent) -> None:
         """Remember an optimiser; one made late, with parameters of its own, may open a new run."""
         self._optimizers[event.optimizer] = event.parameters
-        if self.run.step and not event.parameters & self.run.parameters:
+        if self.run.optimizers and not event.parameters & self.run.parameters:
             self._candidate = event
             if self._next_step() == event.optimizer:
                 self._new_run()
@@ -176,7 +176,7 @@ class Interpreter:
     def _may_open_run(self, event: LossEvent) -> None:
         """Open a new run where an optimiser of other parameters takes over with a new training pass."""
         following = self._next_step()
-        if following is None or not self.run.step or following in self.run.optimizers:
+        if following is None or not self.run.optimizers or following in self.run.optimizers:
             return
         source = event.match.batch.source if event.match is not None else None
         if source is None and self.run.last_train_source is not None:

@@ -169,9 +169,9 @@ class PassKeeper:
         key = ("train", root)
         opened = run.open.get(key)
         if opened is None or run.begins_epoch_without_loader(ids, origin.n_rows if origin is not None else 0):
-            self._finish_over()
             if opened is not None:
                 self.finish(opened, complete=True)
+            self._finish_over()
             run.epoch += 1
             run.seen = Seen(replaced=run.seen.replaced)
             opened = self._open(key, "train", None, ("memory", root))

@@ -1,0 +1,368 @@
+"""What is counted and said: steps, places, names, limits, bad input, devices, batches by hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from jupyter_lossacc.capture.capture import Capture
+from jupyter_lossacc.capture.transfer import Landing
+from tests.capture import loops
+from tests.capture.truth import D, K, N_TRAIN, N_VAL, TRUTH, Net, Sink, make_data, make_loaders
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    TRUTH.reset()
+    torch.manual_seed(0)
+
+
+def test_steps_carry_loss_rate_and_gradients() -> None:
+    train_loader, _, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    sink, losses, norms, ratios, rates = Sink(), [], [], [], []
+    with Capture(sink):
+        for _ in range(2):
+            for xb, yb in train_loader:
+                loss = F.cross_entropy(model(xb), yb) * 2
+                optimizer.zero_grad()
+                loss.backward()
+                losses.append(loss.item())
+                rates.append(optimizer.param_groups[0]["lr"])
+                norms.append(torch.stack([p.grad.norm() for p in model.parameters()]).norm().item())  # type: ignore[union-attr]
+                before = [p.detach().clone() for p in model.parameters()]
+                optimizer.step()
+                moved = [p.detach() - b for p, b in zip(model.parameters(), before, strict=True)]
+                size = torch.stack([b.norm() for b in before]).norm()
+                ratios.append((torch.stack([m.norm() for m in moved]).norm() / size).item())
+            schedule.step()
+    np.testing.assert_allclose(sink.column("loss"), losses, rtol=1e-6)
+    np.testing.assert_allclose(sink.column("learning_rate"), rates)
+    np.testing.assert_array_equal(sink.column("step"), np.arange(1, 13))
+    np.testing.assert_array_equal(sink.column("epoch"), [1] * 6 + [2] * 6)
+    np.testing.assert_array_equal(sink.column("n_samples"), 16)
+    taken = ~np.isnan(sink.column("grad_norm"))
+    assert taken[0]
+    np.testing.assert_allclose(sink.column("grad_norm")[taken], np.array(norms)[taken], rtol=1e-5)
+    np.testing.assert_allclose(sink.column("update_ratio")[taken], np.array(ratios)[taken], rtol=1e-4)
+
+
+def test_dead_units_are_counted_from_their_gradients() -> None:
+    model = Net()
+    with torch.no_grad():
+        model.hidden.bias[:4] = -100.0
+    optimizer, sink = loops.sgd(model), Sink()
+    train_loader, _, _ = make_loaders()
+    with Capture(sink):
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+    assert sink.column("dead_unit_share")[0] == pytest.approx(4 / 16)
+
+
+def test_accumulated_steps_sum_what_was_backpropagated() -> None:
+    sink = Sink()
+    with Capture(sink):
+        loops.LOOPS["gradient_accumulation"]()
+    values = [r.value for r in TRUTH.records if r.split == "train"]
+    expected = np.array(values).reshape(-1, 3).mean(1)  # three losses, each divided by three
+    np.testing.assert_allclose(sink.column("loss"), expected, rtol=1e-5)
+    np.testing.assert_array_equal(sink.column("n_samples"), 48)
+
+
+def test_passes_arrive_while_the_loop_runs() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink):
+        for epoch in (1, 2, 3):
+            loops.train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+            time.sleep(0.06)
+            loops.evaluate(model, val_loader, F.cross_entropy, epoch)
+            time.sleep(0.06)
+            # The training pass ended when the evaluation began.
+            assert [(p.split, p.epoch) for _, p in sink.passes][-1] == ("train", epoch)
+    assert sink.places[-1][:4] == (0, "val", 3, 18)
+    assert sink.places[-1][4:] == (3, 3)
+
+
+def test_modes_and_names_are_recorded() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink):
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+        with torch.no_grad():  # without model.eval()
+            for xb, yb in val_loader:
+                F.cross_entropy(model(xb), yb)
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 2)
+        loops.evaluate(model, val_loader, F.cross_entropy, 2)
+    assert [(p.split, p.training, p.name) for _, p in sink.passes] == [
+        ("train", True, "train_loader"),
+        ("val", True, "val_loader"),
+        ("train", True, "train_loader"),
+        ("val", False, "val_loader"),
+    ]
+    assert sink.passes[1][1].accumulators is None
+    assert sink.passes[3][1].accumulators is not None
+
+
+def test_user_names_a_split() -> None:
+    train_loader, val_loader, test_loader = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink, splits={"holdout": val_loader, "val": test_loader.dataset}):
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+        loops.evaluate(model, val_loader, F.cross_entropy, 1)
+        loops.evaluate(model, test_loader, F.cross_entropy, 1)
+    assert [p.split for _, p in sink.passes] == ["train", "holdout", "val"]
+
+
+def test_a_resumed_run_counts_on() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink, resume_from=(4, 24)):
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 5)
+        loops.evaluate(model, val_loader, F.cross_entropy, 5)
+    assert [p.key for _, p in sink.passes] == [("train", 5, 30), ("val", 5, 30)]
+
+
+def test_second_look_at_the_same_step_is_said() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink):
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+        loops.evaluate(model, val_loader, F.cross_entropy, 1)
+        loops.evaluate(model, val_loader, F.cross_entropy, 1)
+    assert [p.key for _, p in sink.passes] == [("train", 1, 6), ("val", 1, 6)]
+    assert len(sink.limits) == 1
+    assert "evaluated again at step 6" in sink.limits[0]
+
+
+def test_counts_for_a_cell_without_training() -> None:
+    sink = Sink()
+    with Capture(sink) as capture:
+        torch.randn(3) + 1
+    assert (capture.counters.losses, capture.counters.backwards) == (0, 0)
+    assert sink.runs == []
+
+
+def test_empty_loader_is_named() -> None:
+    x, y = make_data()
+    val_loader = DataLoader(TensorDataset(x[:3], y[:3]), 16, drop_last=True)
+    train_loader, _, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink) as capture:
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+        loops.evaluate(model, val_loader, F.cross_entropy, 1)
+    assert capture.counters.empty_loaders == ["val_loader"]
+
+
+def test_first_nan_is_placed() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model, sink = Net(), Sink()
+    optimizer = torch.optim.SGD(model.parameters(), float("inf"))
+    with Capture(sink) as capture:
+        loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
+        loops.evaluate(model, val_loader, F.cross_entropy, 1)
+    assert capture.counters.not_finite == 5 + 3
+    assert capture.counters.first_not_finite is not None
+    assert capture.counters.first_not_finite[0] == "train"
+    assert [p.split for _, p in sink.passes] == ["train", "val"]
+
+
+def test_training_in_another_thread_is_said() -> None:
+    sink = Sink()
+    with Capture(sink):
+        thread = threading.Thread(target=loops.LOOPS["plain_tutorial"])
+        thread.start()
+        thread.join()
+    assert sink.passes == []
+    assert "another thread" in sink.limits[0]
+
+
+class Anywhere(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        x, y = make_data()
+        yield from zip(x, y, strict=True)
+
+
+def test_unknown_samples_are_said_and_not_made_up() -> None:
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink):
+        loops.train_one(model, DataLoader(Anywhere(), 16, num_workers=1), F.cross_entropy, optimizer, 1)
+    passed = sink.passes[0][1]
+    assert not passed.predictions.ids_known
+    assert len(sink.limits) == 1
+    assert "--split train=EXPR" in sink.limits[0]
+
+
+def test_labels_from_numpy_have_no_ids() -> None:
+    x, y = (t.numpy() for t in make_data())
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    rng = np.random.default_rng(0)
+    with Capture(sink):
+        for epoch in range(1, 4):
+            order = rng.permutation(N_TRAIN)
+            TRUTH.at("train", epoch)
+            for i in range(0, N_TRAIN, 16):
+                xb, yb = torch.from_numpy(x[order[i : i + 16]]), torch.from_numpy(y[order[i : i + 16]])
+                loss = F.cross_entropy(model(xb), yb)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            with torch.no_grad():
+                F.cross_entropy(model(torch.from_numpy(x[N_TRAIN:])), torch.from_numpy(y[N_TRAIN:]))
+    assert [(p.split, p.epoch) for _, p in sink.passes] == [
+        (s, e) for e in (1, 2, 3) for s in ("train", "val")
+    ]
+    assert not any(p.predictions.ids_known for _, p in sink.passes)
+
+
+def test_changed_targets_are_not_recorded_as_they_were_not() -> None:
+    model, sink = Net(), Sink()
+    train_loader, _, _ = make_loaders()
+    with Capture(sink), torch.no_grad():
+        for i, (xb, yb) in enumerate(train_loader):
+            F.cross_entropy(model(xb), yb)
+            if i == 2:
+                yb.zero_()
+    assert len(sink.passes[0][1].predictions) == N_TRAIN - 16
+    assert "changed in place" in sink.limits[0]
+
+
+def test_batches_handed_over_by_hand() -> None:
+    sink = Sink()
+    generator = torch.Generator().manual_seed(0)
+    z, y = torch.randn(40, K, generator=generator), torch.randint(0, K, (40,), generator=generator)
+    with Capture(sink) as capture:
+        for epoch in (1, 2):
+            for part in (slice(0, 25), slice(25, 40)):
+                ids = np.arange(40)[part]
+                capture.log_batch(
+                    split="val", epoch=epoch, logits=z[part], targets=y[part], sample_ids=ids, step=epoch
+                )
+        with pytest.raises(ValueError, match="Expected logits of shape"):
+            capture.log_batch(split="val", epoch=2, logits=z[0], targets=y)
+    assert [p.key for _, p in sink.passes] == [("val", 1, 1), ("val", 2, 2)]
+    passed = sink.passes[0][1]
+    np.testing.assert_allclose(passed.predictions.nll, F.cross_entropy(z, y, reduction="none"), atol=1e-6)
+    assert passed.accumulators is not None
+    assert passed.predictions.ids_known
+
+
+def test_two_loaders_trained_on_together_stay_apart() -> None:
+    x, y = make_data()
+    first = DataLoader(TensorDataset(x[:48], y[:48]), 8, shuffle=True)
+    second = DataLoader(TensorDataset(x[48:96], y[48:96]), 8, shuffle=True)
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    with Capture(sink):
+        for _ in range(2):
+            for (xa, ya), (xb, yb) in zip(first, second, strict=True):
+                optimizer.zero_grad()
+                (F.cross_entropy(model(xa), ya) + 0.5 * F.cross_entropy(model(xb), yb)).backward()
+                optimizer.step()
+    assert {(p.split, p.epoch) for _, p in sink.passes} == {
+        (s, e) for s in ("train", "second") for e in (1, 2)
+    }
+    assert all(len(p.predictions) == 48 for _, p in sink.passes)
+
+
+class Reads(TorchDispatchMode):
+    """Counts operations that make the host wait for a device."""
+
+    WAITING = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "equal",
+        "is_nonzero",
+        "_unique2",
+        "bincount",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__.split(".")[0] in self.WAITING:
+            self.n += 1
+        return function(*args, **(kwargs or {}))
+
+
+def small_loop(device: str, n: int = 40) -> None:
+    model = nn.Sequential(nn.Linear(D, 16), nn.ReLU(), nn.Linear(16, K)).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x, y = make_data()
+    for _ in range(n):
+        for xb, yb in DataLoader(TensorDataset(x[:64], y[:64]), 32):
+            loss = F.cross_entropy(model(xb.to(device)), yb.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            F.cross_entropy(model(x[:N_VAL].to(device)), y[:N_VAL].to(device))
+
+
+def test_no_value_is_read_from_a_device() -> None:
+    """On the meta device every read of a value raises, and a failure of ours becomes a limit."""
+
+    class Nothing(Landing):
+        def take(self, *, wait: bool = False) -> list[Tensor]:
+            self._host = [torch.zeros(t.shape, dtype=t.dtype) for t in self._tensors]
+            self._blocked = False
+            return super().take()
+
+    sink = Sink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jupyter_lossacc.capture.reading.Landing", Nothing)
+        with Capture(sink) as capture:
+            small_loop("meta")
+            assert capture.counters.losses == 0  # nothing lands before the end
+            assert len(capture._reader._flying) > 0
+    assert [s for s in sink.limits if "failed" in s] == []
+    assert capture.counters.losses > 0
+
+
+def test_no_waiting_operation_is_added() -> None:
+    with Reads() as bare:
+        small_loop("cpu")
+    with Reads() as recorded, Capture(Sink()):
+        small_loop("cpu")
+    assert recorded.n == bare.n
+
+
+def test_memory_stays_flat() -> None:
+    """What waits is bounded, however long the loop runs."""
+    x, y = make_data()
+    model, sink = nn.Linear(D, K), Sink()
+    optimizer = loops.sgd(model)
+    sizes = []
+    with Capture(sink) as capture:
+        for _ in range(300):
+            for xb, yb in DataLoader(TensorDataset(x[:32], y[:32]), 16):
+                F.cross_entropy(model(xb), yb).backward()
+                optimizer.step()
+            sink.passes.clear()
+            interpreter = capture._interpreter
+            sizes.append(
+                len(interpreter._waiting) + len(interpreter.run.open) + len(capture.journal.pending)
+                + len(capture._reader.book.recent()) + len(capture._reader.book._kept)
+            )  # fmt: skip
+    assert max(sizes[150:]) <= max(sizes[:150]) + 1
