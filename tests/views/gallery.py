@@ -28,7 +28,14 @@ h2{font-size:15px;margin:24px 0 8px}</style></head><body><main><h1>Panel gallery
 """
 _SCRIPT = """
 window.sent = []; window.models = {};
+const shown = {};
+window.again = name => {
+  const element = document.getElementById('state-' + name);
+  element.replaceChildren();
+  show(name, shown[name]);
+};
 function show(name, state) {
+  shown[name] = state;
   const element = document.getElementById('state-' + name);
   if (state.status !== 'running') return lossaccPanel.embed(element, {...state, uid: name});
   const handlers = {};
@@ -38,8 +45,11 @@ function show(name, state) {
     off: () => {},
     send: message => window.sent.push(message),
   };
+  model.handlers = handlers;
   window.models[name] = model;
-  window.deliver = (to, message, buffers) => handlers['msg:custom'].forEach(h => h(message, buffers || []));
+  window.deliver = (to, message, buffers) => {
+    for (const handler of window.models[to].handlers['msg:custom']) handler(message, buffers);
+  };
   lossaccPanel.initialize({model});
   lossaccPanel.render({model, el: element});
 }

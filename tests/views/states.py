@@ -148,7 +148,13 @@ def one_epoch() -> Shown:
 @cache
 def thousand_epochs() -> Shown:
     run = simulate(
-        epochs=1000, samples=40, steps=4, signal=lambda t: 1.0 + 0.25 * t, scale=_over, name="1,000 epochs"
+        epochs=1000,
+        samples=40,
+        steps=4,
+        train=False,
+        signal=lambda t: 1.0 + 0.25 * t,
+        scale=_over,
+        name="1,000 epochs",
     )
     return conclude(run.build())
 
@@ -197,7 +203,9 @@ def retracted() -> Shown:
     """A band that was shown and lost its support stays visible in grey."""
     shown = both_rise()
     gone = replace(shown.episodes[0], start_epoch=3, end_epoch=7, retracted=True)
-    return replace(shown, episodes=(gone, *shown.episodes))
+    info = replace(shown.recording.info, name="retracted")
+    recording = replace(shown.recording, info=info)
+    return replace(shown, recording=recording, episodes=(gone, *shown.episodes))
 
 
 @cache

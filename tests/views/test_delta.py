@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def _slim(state):
 
 def test_a_delta_turns_one_state_into_the_next():
     states = _states()
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in itertools.pairwise(states):
         change = json.loads(json.dumps(delta(before, after)))
         assert apply_delta(before, change) | {"steps": None} == after | {"steps": None}
 
@@ -51,7 +52,7 @@ def test_a_curve_that_changed_in_the_middle_travels_whole():
 def test_the_browser_is_tested_with_these_deltas():
     """``node --test`` reads the file; it must say what `delta` says (delete it to make it anew)."""
     slim = [_slim(s) for s in _states()]
-    cases = [{"before": a, "change": delta(a, b), "after": b} for a, b in zip(slim, slim[1:], strict=False)]
+    cases = [{"before": a, "change": delta(a, b), "after": b} for a, b in itertools.pairwise(slim)]
     text = json.dumps(cases, indent=1) + "\n"
     if not FIXTURE.exists():
         FIXTURE.write_text(text, encoding="utf-8")

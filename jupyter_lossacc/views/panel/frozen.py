@@ -109,9 +109,7 @@ def trimmed(state: State, room: int) -> State:
         slim = cut(slim)
     if slim is state:
         return state
-    note = (
-        "The saved copy leaves out some points, tables and pages to stay small; `%lossacc show` has them all."
-    )
+    note = "The saved copy leaves out points, tables or pages to stay small; `%lossacc show` has all."
     return {**slim, "limits": [*state["limits"], note]}
 
 

@@ -137,7 +137,7 @@ export class Charts {
     const stroke = () => this.hooks.color(s.color);
     const dots = (plot, i) => !s.thin && inView(plot, this.lists[plot.lossaccPane || 'loss'][i - 1]) <= FEW_POINTS;
     const show = s.thin || s.key === 'overlay' ? false : dots;
-    return { label: s.label, stroke, width: s.width, dash: s.dash, cap: s.round ? 'round' : 'butt', spanGaps: false, points: { show, size: s.round ? 3 : 5, width: 1, fill: stroke } };
+    return { label: s.label, stroke, width: s.width, dash: s.dash, cap: s.round ? 'round' : 'butt', spanGaps: false, points: { show, size: s.x.length < 4 ? 9 : s.round ? 3 : 5, width: 1, fill: stroke } };
   }
 
   valueRange(plot, pane) {

@@ -26,7 +26,7 @@ export function el(tag, props = {}, ...kids) {
 }
 
 /** Box that scrolls sideways, by keyboard too. */
-export const scroller = (label, ...kids) => el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label, 'data-key': `scroll-${label}` }, kids);
+export const scroller = (label, ...kids) => el('div', { class: 'scroll', tabindex: '0', role: 'group', 'aria-label': label, 'data-key': `scroll-${label}` }, kids);
 
 /** Make an SVG element. */
 export const svg = (tag, props = {}, ...kids) => fill(document.createElementNS(SVG, tag), props, kids);

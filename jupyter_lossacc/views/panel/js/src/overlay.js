@@ -3,7 +3,8 @@
 import { el } from './dom.js';
 import { number } from './numbers.js';
 
-const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆' };
+/** Shapes of marks; the epoch to keep is a line. */
+export const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
 const LANE = 19; // px per row of labels
 const MIN_BAND = 8; // px: a band of one epoch is still something to click on
 const CLICK = 4; // px that the mouse may move in a click; more is a drag to zoom

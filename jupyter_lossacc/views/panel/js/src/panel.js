@@ -5,12 +5,12 @@ import { Charts } from './charts.js';
 import { el, renew } from './dom.js';
 import { fillLegend, readAloud } from './legend.js';
 import { count } from './numbers.js';
+import { GLYPHS } from './overlay.js';
 import { pageView } from './page.js';
 import { stopper } from './stop.js';
 import style from './style.css';
 import { watchTheme } from './theme.js';
 
-const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
 const TONES = { problem: '▲', watch: '◆', good: '✓', quiet: '·' };
 const CALM = '(prefers-reduced-motion: reduce)';
 
