@@ -142,12 +142,15 @@ export class Charts {
 
   valueRange(plot, pane) {
     const references = this.store.state.references.filter((r) => r.pane === pane).map((r) => r.value);
+    const isLoss = pane === 'loss';
     const found = yRange(this.lists[pane], this.view.zoom || this.full, references);
-    if (!found) return [pane === 'loss' && this.view.log ? 0.1 : 0, 1];
+    if (!found) return [isLoss && this.view.log ? 0.1 : 0, 1];
     const [low, high] = found;
-    if (pane === 'loss' && this.view.log) return logRange(this.lists[pane], low, high);
-    const margin = (high - low || Math.abs(high) || 1) * 0.06;
-    return pane === 'loss' ? [low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin] : [Math.max(0, low - margin), Math.min(1.02, high + margin)];
+    if (isLoss && this.view.log) return logRange(this.lists[pane], low, high);
+    // A few samples more or less must not look like a leap.
+    const span = isLoss ? high - low || Math.abs(high) || 1 : Math.max(high - low, 0.05);
+    const margin = span * 0.06 + (isLoss ? 0 : (span - (high - low)) / 2);
+    return isLoss ? [low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin] : [Math.max(0, low - margin), Math.min(1.02, high + margin)];
   }
 
   drawReferences(u, pane) {
