@@ -1,0 +1,139 @@
+"""Learning rate, batch size and dead units, judged from the steps of real trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from jupyter_lossacc.causes import (
+    dead_activations,
+    gradient_noise,
+    learning_rate_too_high,
+    learning_rate_too_low,
+)
+from jupyter_lossacc.records import Episode, Finding, LossInfo, Recording
+from jupyter_lossacc.stats.descent import describe_descent
+from tests.scenarios_classes import optimiser
+
+Examine = Callable[[Recording, Episode | None], Finding | None]
+CAUSES: dict[str, Examine] = {
+    "learning_rate_too_high": learning_rate_too_high.examine,
+    "gradient_noise": gradient_noise.examine,
+    "learning_rate_too_low": learning_rate_too_low.examine,
+    "dead_activations": dead_activations.examine,
+}
+RUNS: dict[str, dict[str, float]] = {
+    "healthy": {"lr": 0.05},
+    "learning_rate_too_high": {"lr": 2.0},
+    "gradient_noise": {"lr": 0.015, "batch": 2},
+    "learning_rate_too_low": {"lr": 1e-4},
+    "dead_activations": {"lr": 0.02, "bias": -12.0},
+}
+
+
+@cache
+def run(name: str) -> Recording:
+    return optimiser(0, **RUNS[name]).build()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_cause_is_supported(cause: str) -> None:
+    finding = CAUSES[cause](run(cause), None)
+    assert finding is not None
+    assert finding.verdict == "supported", finding.statement
+    assert finding.experiment is not None
+    compile(finding.experiment.code, cause, "exec")
+    assert finding.action
+    assert finding.because
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("name", RUNS)
+def test_no_other_cause_is(cause: str, name: str) -> None:
+    finding = CAUSES[cause](run(name), None)
+    assert finding is not None
+    assert finding.verdict != "supported" or cause == name, finding.statement
+    if name == "healthy":
+        assert finding.verdict == "rejected"
+
+
+def test_units_that_die_on_the_way_are_a_consequence() -> None:
+    finding = dead_activations.examine(run("learning_rate_too_high"), None)
+    assert finding is not None
+    assert finding.verdict == "undecided"
+
+
+def test_a_small_batch_leaves_the_rate_undecided() -> None:
+    finding = learning_rate_too_high.examine(run("gradient_noise"), None)
+    assert finding is not None
+    assert finding.verdict == "undecided"
+    assert "batches of 2" in finding.statement
+
+
+def test_a_criterion_that_changed_excuses_its_loss() -> None:
+    recording = run("learning_rate_too_high")
+    weights = [np.array([1.0, *[1.0 + s.epoch] * 9]) for s in recording.summaries]
+    summaries = tuple(
+        replace(s, loss=LossInfo(name="cross_entropy", class_weights=w))
+        for s, w in zip(recording.summaries, weights, strict=True)
+    )
+    finding = learning_rate_too_high.examine(replace(recording, summaries=summaries), None)
+    assert finding is not None
+    assert finding.verdict == "undecided"
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_without_steps_nothing_is_claimed(cause: str) -> None:
+    empty = {name: np.empty(0) for name in run("healthy").steps}
+    finding = CAUSES[cause](replace(run("healthy"), steps=empty), None)
+    assert finding is not None
+    assert finding.verdict == "not_tested"
+
+
+def steps(loss: np.ndarray, per_epoch: int = 20, norm: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    n = len(loss)
+    return {
+        "epoch": np.arange(n) // per_epoch + 1.0,
+        "step": np.arange(n) + 1.0,
+        "loss": loss,
+        "n_samples": np.full(n, 64.0),
+        "learning_rate": np.full(n, 0.1),
+        "grad_norm": np.ones(n) if norm is None else norm,
+        "update_ratio": np.full(n, 1e-3),
+    }
+
+
+def test_a_loss_that_breaks_after_the_gradient_grew_is_instability() -> None:
+    loss = np.full(200, 2.0)
+    loss[120:] = np.nan
+    norm = np.where(np.arange(200) < 112, 1.0, 50.0)
+    for grown, expected in ((norm, "supported"), (np.ones(200), "undecided")):
+        finding = learning_rate_too_high.examine(replace(run("healthy"), steps=steps(loss, norm=grown)), None)
+        assert finding is not None
+        assert finding.verdict == expected
+        assert "step 121" in finding.statement
+
+
+def test_noise_around_a_falling_trend_is_not_instability() -> None:
+    """In 200 simulated healthy descents with noisy batches no instability is seen."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(200):
+        t = np.arange(600) / 600
+        level = 0.3 + 2.0 * np.exp(-4 * t)
+        d = describe_descent(steps(level * rng.gamma(8, 1 / 8, 600)), np.log(10))
+        assert d is not None
+        alarms += d.overshoots or d.stalls_swinging
+    assert alarms == 0
+
+
+def test_a_warm_start_is_measured_against_chance() -> None:
+    """A loss that begins low because the model was trained before is not blown up by a small rise."""
+    loss = np.concatenate([np.full(20, 0.05), np.full(580, 0.4)])
+    d = describe_descent(steps(loss), np.log(10))
+    assert d is not None
+    assert d.peak < 1
