@@ -8,6 +8,7 @@ is known.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from jupyter_lossacc.records import LossInfo
 from tests.recordings import RecordingBuilder, train_and_record
 
 __all__ = ["SCENARIOS", "digits", "flip", "gaussians", "network"]
@@ -127,13 +129,21 @@ def label_noise_healthy(seed: int) -> RecordingBuilder:
 
 
 def confident_errors(seed: int) -> RecordingBuilder:
-    """A few percent of the validation samples belong to a variant that training lacks."""
+    """Two percent of the validation samples cannot be got right: their labels are wrong."""
     torch.manual_seed(seed)
     train, val = digits(seed, 600, 1190)
-    x, y = val[0].clone(), val[1]
-    few = torch.as_tensor(np.random.default_rng(seed).permutation(len(y))[:36])
-    x[few] = x[few].reshape(-1, 8, 8).flip(2).reshape(-1, 64)  # mirrored digits
-    return _train(network(64, 10), train, (x, y), 40, seed, lr=2e-3, batch_size=32)
+    val, _ = flip(val, 0.02, 10, seed)
+    return _train(network(64, 10), train, val, 35, seed, lr=2e-3, batch_size=32)
+
+
+def unlike_inputs(seed: int) -> RecordingBuilder:
+    """Three percent of the validation inputs are dark on light: surely wrong, but not mislabelled."""
+    torch.manual_seed(seed)
+    train, val = digits(seed, 600, 1190)
+    x = val[0].clone()
+    few = torch.as_tensor(np.random.default_rng(seed).permutation(len(x))[:36])
+    x[few] = 1 - x[few]
+    return _train(network(64, 10), train, (x, val[1]), 25, seed, batch_size=32)
 
 
 def underconfidence(seed: int) -> RecordingBuilder:
@@ -142,15 +152,23 @@ def underconfidence(seed: int) -> RecordingBuilder:
     train, val = digits(seed, 500, 1200, noise=0.2)
     smoothing = [0.0]
 
+    def ramp(epoch: int) -> float:
+        return min(0.7, max(0.0, (epoch - 6) * 0.04))
+
     def criterion(z: Tensor, y: Tensor) -> Tensor:
         return nn.functional.cross_entropy(z, y, label_smoothing=smoothing[0], reduction="none")
 
     def on_epoch(epoch: int) -> None:
-        smoothing[0] = min(0.7, max(0.0, (epoch - 6) * 0.04))
+        smoothing[0] = ramp(epoch)
 
-    return _train(
+    built = _train(
         network(64, 10), train, val, 30, seed, lr=5e-4, batch_size=32, criterion=criterion, on_epoch=on_epoch
     )
+    # As capture sees it: every pass carries the smoothing of its own calls.
+    built.passes = [
+        replace(p, loss=LossInfo(name="cross_entropy", label_smoothing=ramp(p.epoch))) for p in built.passes
+    ]
+    return built
 
 
 def growing_confidence(seed: int) -> RecordingBuilder:
@@ -239,6 +257,7 @@ SCENARIOS: dict[str, Callable[[int], RecordingBuilder]] = {
         label_noise,
         label_noise_healthy,
         confident_errors,
+        unlike_inputs,
         underconfidence,
         growing_confidence,
         underconfidence_healthy,

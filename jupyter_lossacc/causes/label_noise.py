@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +15,14 @@ from jupyter_lossacc.causes.cause import (
     spoken,
     window,
 )
-from jupyter_lossacc.causes.repair import floor_of
+from jupyter_lossacc.causes.contradictions import (
+    SURE,
+    Comparison,
+    Noise,
+    SureMistakes,
+    compare_epochs,
+    measure_noise,
+)
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -25,14 +30,10 @@ from jupyter_lossacc.records import (
     Evidence,
     Experiment,
     Finding,
-    Predictions,
     Recording,
     Verdict,
 )
-from jupyter_lossacc.stats.calibration import NoiseFloor
 from jupyter_lossacc.stats.estimate import Estimate
-from jupyter_lossacc.stats.miscalibration import floor_interval
-from jupyter_lossacc.stats.rescaling import sure_errors
 from jupyter_lossacc.stats.transitions import share_of_change
 
 __all__ = ["CAUSE"]
@@ -42,37 +43,7 @@ RATE = 0.03  # floors of clean runs stay below 0.005
 GAIN = 30.0
 EXCESS = 2.0
 SURPRISE = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Noise:
-    """What the noise floor says at one epoch, and what the sure predictions say about it."""
-
-    at: EpochSummary
-    floor: NoiseFloor
-    low: float
-    high: float
-    n_sure: int
-    observed: int
-    expected: float
-    z: float
-    learned: bool
-
-    @property
-    def excess(self) -> float:
-        return self.observed / max(self.expected, 1e-9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Comparison:
-    """False predictions at the epoch of lowest loss and at the one of highest accuracy."""
-
-    lowest: int
-    highest: int
-    both: int  # wrong at both epochs
-    agreeing: int  # of those, with the same other class both times
-    one: int  # wrong at only one of them
-    suspects: NDArray[np.int64]
+PILED = 0.3  # random flips give 0.1-0.2, a few strange inputs 0.4-0.7
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -92,8 +63,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         )
     # The epoch whose calibrated loss is lowest knows best; a later, spoilt one would blame the labels.
     at = min(usable, key=_repaired)
-    noise = _measure(recording, at)
-    compared = _compare(recording, usable)
+    if at.accumulators is None:
+        return None
+    noise = measure_noise(recording, at, at.accumulators)
+    compared = compare_epochs(recording, usable)
     verdict = _verdict(noise)
     doubtful = _doubtful(noise, compared)
     return Finding(
@@ -124,85 +97,20 @@ def _repaired(s: EpochSummary) -> float:
     return s.calibrated_nll if np.isfinite(s.calibrated_nll) else np.inf
 
 
-def _measure(recording: Recording, at: EpochSummary) -> _Noise:
-    sums = at.accumulators
-    assert sums is not None  # noqa: S101 - chosen so by the caller
-    floor = floor_of(sums)
-    low, high = floor_interval(sums.noise_nll, sums.betas, sums.etas, sums.n_classes)
-    n_sure = observed = 0
-    expected = z = float("nan")
-    try:
-        p = recording.load(at.key)
-    except KeyError:
-        p = None
-    if p is not None and np.isfinite(floor.temperature) and np.isfinite(p.margin).all():
-        n_sure, observed, expected, z = sure_errors(p.nll, p.margin, sums.n_classes, floor.temperature)
-    majority = float(at.classes.support.max() / at.classes.support.sum()) if at.classes is not None else 0.0
-    return _Noise(
-        at=at,
-        floor=floor,
-        low=low,
-        high=high,
-        n_sure=n_sure,
-        observed=observed,
-        expected=expected,
-        z=z,
-        learned=at.accuracy > majority + 0.02,
-    )
-
-
-def _compare(recording: Recording, usable: list[EpochSummary]) -> _Comparison | None:
-    """Run the experiment of question 282160: who is wrong at both epochs, and as what."""
-    lowest = min(usable, key=lambda s: s.nll if np.isfinite(s.nll) else np.inf)
-    highest = max(usable, key=lambda s: s.accuracy)
-    if lowest.epoch == highest.epoch:
-        highest = usable[-1]
-    try:
-        a, b = recording.paired(lowest.split, lowest.epoch, highest.epoch)
-    except KeyError:
-        return None
-    wrong_a, wrong_b = a.correct < 0.5, b.correct < 0.5
-    both = wrong_a & wrong_b
-    same = both & (a.predicted == b.predicted)
-    return _Comparison(
-        lowest=lowest.epoch,
-        highest=highest.epoch,
-        both=int(both.sum()),
-        agreeing=int(same.sum()),
-        one=int((wrong_a ^ wrong_b).sum()),
-        suspects=_ranked(a, b, same),
-    )
-
-
-def _ranked(a: Predictions, b: Predictions, same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rank samples with one plausible other class, the most contradicted label first.
-
-    The margin against the label, in units of what is typical of the epoch, averages both epochs
-    without letting the surer one decide alone.
-    """
-    rows = np.flatnonzero(same)
-    against = sum(-p.margin / max(float(np.median(np.abs(p.margin))), 1e-12) for p in (a, b))
-    order = np.argsort(-np.asarray(against)[rows], kind="stable")
-    return a.sample_ids[rows[order]][:500]
-
-
-def _verdict(n: _Noise) -> Verdict:
+def _verdict(n: Noise) -> Verdict:
     if np.isnan(n.floor.eta) or not n.learned:
         return "undecided"
-    if (
-        n.floor.flip_rate >= RATE
-        and n.low > RATE / 2
-        and n.floor.llr > GAIN
-        and n.excess > EXCESS
-        and n.z > SURPRISE
-    ):
-        return "supported"
     if n.high < RATE or n.floor.llr < 3.84:
         return "rejected"
-    return "undecided"
+    rate = n.floor.flip_rate >= RATE and n.low > RATE / 2 and n.floor.llr > GAIN
+    return "supported" if rate and n.sure is not None and _contradicts(n.sure) else "undecided"
 
 
-def _doubtful(n: _Noise, c: _Comparison | None) -> NDArray[np.int64]:
+def _contradicts(sure: SureMistakes) -> bool:
+    return sure.excess > EXCESS and sure.z > SURPRISE and sure.piled < PILED
+
+
+def _doubtful(n: Noise, c: Comparison | None) -> NDArray[np.int64]:
     """Return as many of the most doubtful labels as the estimated rate says."""
     if c is None or np.isnan(n.floor.flip_rate):
         return np.empty(0, np.int64)
@@ -218,58 +126,67 @@ def _share(recording: Recording, episode: Episode | None, doubtful: NDArray[np.i
     return share_of_change(np.where(np.isin(w.after.sample_ids, doubtful), change, 0.0), change)
 
 
-def _statement(n: _Noise, c: _Comparison | None, split: str, verdict: Verdict) -> str:
+def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> str:
     where = f"at epoch {n.at.epoch}"
     rate = f"{percent(n.floor.flip_rate, 1)} [{100 * n.low:.1f}, {100 * n.high:.1f}]"
     if verdict == "rejected":
         return (
             f"No sign of randomly wrong {spoken(split)} labels {where}: the best-fitting rate is {rate}. "
-            "Labels "
-            "that are wrong only on borderline samples would not show here."
+            "Labels that are wrong only on borderline samples would not show here."
         )
     if not n.learned:
         return (
             f"Whether {spoken(split)} labels are wrong cannot be told {where}: the model is not yet better "
-            "than "
-            "always naming the largest class."
+            "than always naming the largest class."
         )
+    if n.sure is None:
+        return f"{rate} of wrong {spoken(split)} labels would fit {where}; no sample was kept to look at."
     sure = (
-        f"of {n.n_sure:,} predictions that stay at least 95 % sure, {n.observed} contradict the label where "
-        f"{n.expected:.1f} were to be expected"
+        f"of {n.sure.n_sure:,} predictions that stay at least {percent(SURE)} sure, {n.sure.observed} "
+        "contradict "
+        f"the label where {n.sure.expected:.1f} were to be expected"
     )
-    told = (
-        ""
-        if c is None or verdict != "supported"
-        else (
-            f" {c.agreeing} samples are wrong, and for the same other class, at epoch {c.lowest} as well as "
-            "at epoch "
-            f"{c.highest}: they are listed, the most doubtful label first."
+    if verdict == "undecided":
+        piled = (
+            ", and they pile up on few predicted classes, as with inputs that training never showed"
+            if n.sure.piled >= PILED
+            else ""
         )
-    )
+        return (
+            f"{rate} of wrong {spoken(split)} labels would fit {where}, but other reasons too: {sure}{piled}."
+        )
+    told = "" if c is None else _told(c)
     return f"About {rate} of the {spoken(split)} labels look wrong {where}: {sure}.{told}"
 
 
-def _evidence(n: _Noise) -> tuple[Evidence, ...]:
+def _told(c: Comparison) -> str:
     return (
-        evidence(
-            "wrong labels, noise-floor fit",
-            n.floor.flip_rate,
-            "share",
-            f">= {RATE}",
-            n.floor.flip_rate >= RATE,
-        ),
-        evidence(
-            "likelihood gained by the floor", n.floor.llr, "2 nats", f"> {GAIN:.0f}", n.floor.llr > GAIN
-        ),
-        evidence(
-            "sure mistakes, observed / expected", n.excess, "ratio", f"> {EXCESS:.0f}", n.excess > EXCESS
-        ),
-        evidence("the same, Poisson-binomial", n.z, "z", f"> {SURPRISE:.0f}", n.z > SURPRISE),
-        evidence("model better than the largest class", float(n.learned), "1", "", n.learned),
+        f" {c.agreeing} samples are wrong, and for the same other class, at epoch {c.lowest} as well as at "
+        "epoch "
+        f"{c.highest}: they are listed, the most doubtful label first."
     )
 
 
-def _without(recording: Recording, n: _Noise, doubtful: NDArray[np.int64]) -> Counterfactual | None:
+def _evidence(n: Noise) -> tuple[Evidence, ...]:
+    rate, llr = n.floor.flip_rate, n.floor.llr
+    rows = [
+        evidence("wrong labels, noise-floor fit", rate, "share", f">= {RATE}", rate >= RATE),
+        evidence("likelihood gained by the floor", llr, "2 nats", f"> {GAIN:.0f}", llr > GAIN),
+        evidence("model better than the largest class", float(n.learned), "1", "", n.learned),
+    ]
+    if n.sure is not None:
+        s = n.sure
+        rows += [
+            evidence(
+                "sure mistakes, observed / expected", s.excess, "ratio", f"> {EXCESS:.0f}", s.excess > EXCESS
+            ),
+            evidence("the same, Poisson-binomial", s.z, "z", f"> {SURPRISE:.0f}", s.z > SURPRISE),
+            evidence("their pile-up on few classes", s.piled, "share", f"< {PILED}", s.piled < PILED),
+        ]
+    return tuple(rows)
+
+
+def _without(recording: Recording, n: Noise, doubtful: NDArray[np.int64]) -> Counterfactual | None:
     if not len(doubtful):
         return None
     try:
@@ -288,7 +205,7 @@ def _without(recording: Recording, n: _Noise, doubtful: NDArray[np.int64]) -> Co
     )
 
 
-def _experiment(c: _Comparison | None, split: str) -> Experiment:
+def _experiment(c: Comparison | None, split: str) -> Experiment:
     result = (
         ""
         if c is None

@@ -44,7 +44,7 @@ _OPTIMISER = frozenset(
 _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
         _OPTIMISER,
-        frozenset({"overconfidence", "underconfidence", "overfitting", "label_noise", "tail_relief"})
+        frozenset({"overconfidence", "overfitting", "label_noise"})
         | {"capacity_or_noise", "class_divergence"},
     ),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),

@@ -34,8 +34,10 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
     """
     supported = [f for f in findings if f.verdict == "supported"]
     if episode is None:
-        if supported:
+        if supported and supported[0].cause == "fluctuation":
             return supported[0].statement
+        if supported:
+            return f"{supported[0].statement} {_what_to_do(recording, None)}".strip()
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
     what = f"{spoken(episode.split).capitalize()} {_MOVES[episode.kind]}"
@@ -74,9 +76,9 @@ def _candidates(findings: tuple[Finding, ...]) -> str:
     )
 
 
-def _what_to_do(recording: Recording, episode: Episode) -> str:
+def _what_to_do(recording: Recording, episode: Episode | None) -> str:
     best = best_epoch(recording)
-    if best is None or episode.split in ("train", "train_eval"):
+    if best is None or (episode is not None and episode.split in ("train", "train_eval")):
         return ""
     if recording.status != "running":
         return f"Keep epoch {best}."

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rescaled_nll", "sure_errors"]
+__all__ = ["rescaled_confidence", "rescaled_nll", "sure_errors"]
 
 Floats = NDArray[np.float64]
 AnyFloats = NDArray[np.floating[Any]]
@@ -58,28 +58,37 @@ def rescaled_nll(nll: AnyFloats, margin: AnyFloats, n_classes: int, temperature:
     return np.logaddexp(two, beta * rest + np.log(n_classes - 2))
 
 
-def sure_errors(
-    nll: AnyFloats, margin: AnyFloats, n_classes: int, temperature: float, above: float = 0.95
-) -> tuple[int, int, float, float]:
-    """Mistakes among the predictions that stay sure at a temperature, against what that promises.
+def rescaled_confidence(nll: AnyFloats, margin: AnyFloats, n_classes: int, temperature: float) -> Floats:
+    """Largest probability per sample at a temperature, reconstructed like `rescaled_nll`."""
+    margin = np.asarray(margin, np.float64)
+    scaled = rescaled_nll(nll, margin, n_classes, temperature)
+    return np.exp(np.minimum(-scaled + np.maximum(-margin / temperature, 0.0), 0.0))
+
+
+def sure_errors(confidence: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float]:
+    """Compare the mistakes among sure predictions with what their confidences promise.
 
     A calibrated model that is sure to degree c errs in 1 - c of those cases; the excess is what a
     temperature cannot repair, such as wrong labels.
 
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_sure,)
+    wrong : ndarray of bool, shape (n_sure,)
+
     Returns
     -------
-    n_sure, observed : int
-        Samples with rescaled confidence of at least `above`, and how many of them are wrong.
     expected, z : float
-        Expected number of wrong ones, and the excess in standard deviations of that number
+        Expected number of mistakes, and the excess in standard deviations of that number
         (Poisson-binomial).
+
+    Examples
+    --------
+    >>> expected, z = sure_errors(np.full(1000, 0.99), np.arange(1000) < 84)
+    >>> round(expected, 6), round(z, 1)
+    (10.0, 23.5)
     """
-    margin = np.asarray(margin, np.float64)
-    scaled = rescaled_nll(nll, margin, n_classes, temperature)
-    confidence = np.exp(np.minimum(-scaled + np.maximum(-margin / temperature, 0.0), 0.0))
-    sure = confidence >= above
-    observed = int((sure & (margin <= 0)).sum())
-    doubt = 1.0 - confidence[sure]
+    doubt = 1.0 - confidence
     expected, spread = float(doubt.sum()), float(np.sqrt((doubt * (1.0 - doubt)).sum()))
-    z = (observed - expected) / spread if spread > 0 else 0.0
-    return int(sure.sum()), observed, expected, z
+    z = (float(wrong.sum()) - expected) / spread if spread > 0 else 0.0
+    return expected, z

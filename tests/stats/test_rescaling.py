@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jupyter_lossacc.capture.reduction import ROW_NAMES, reduce_rows
 from jupyter_lossacc.stats.noise import epoch_noise
-from jupyter_lossacc.stats.rescaling import rescaled_nll, sure_errors
+from jupyter_lossacc.stats.rescaling import rescaled_confidence, rescaled_nll, sure_errors
 from tests.stats.test_calibration import exact_nll, sample
 
 
@@ -60,15 +60,29 @@ def test_very_wrong_samples_stay_finite() -> None:
 
 
 def test_sure_errors_are_as_many_as_promised_when_calibrated_and_more_with_wrong_labels() -> None:
-    z, y = sample(4, n=4000, temperature=1.0)
-    n_sure, observed, expected, score = sure_errors(*kept(z, y), 10, 1.0)
-    assert n_sure > 100
-    assert abs(score) < 3.5
-    z, y = sample(4, n=4000, temperature=1.0, flipped=0.1)
-    _, more, expected, score = sure_errors(*kept(z, y), 10, 1.0)
+    def measure(flipped: float) -> tuple[int, float, float]:
+        nll, margin = kept(*sample(4, n=4000, temperature=1.0, flipped=flipped))
+        confidence = rescaled_confidence(nll, margin, 10, 1.0)
+        sure = confidence >= 0.95
+        expected, z = sure_errors(confidence[sure], margin[sure] <= 0)
+        return int((margin[sure] <= 0).sum()), expected, z
+
+    observed, expected, z = measure(0.0)
+    assert expected > 5
+    assert abs(z) < 3.5
+    more, expected, z = measure(0.1)
     assert more > observed
     assert more > 2 * expected
-    assert score > 5
+    assert z > 5
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_confidence_is_rescaled_with_the_loss(classes: int) -> None:
+    z, y = sample(6, n=800, classes=classes)
+    found = rescaled_confidence(*kept(z, y), classes, 2.0)
+    want = torch.softmax(z.double() / 2.0, dim=1).amax(dim=1).numpy()
+    assert np.abs(found - want).mean() < (1e-6 if classes == 2 else 0.06)
+    assert ((found > 0) & (found <= 1)).all()
 
 
 def test_epoch_noise_ignores_a_straight_trend_and_measures_white_noise() -> None:
