@@ -1,13 +1,10 @@
-"""A Chromium for the gallery of panel states."""
+"""The gallery of panel states, open in a browser."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.views.gallery import write_gallery
 
@@ -15,15 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
 DRAWN = ("both-rise", "running", "waiting", "class-names", "not-finite", "healthy", "one-epoch", "retracted")
 
 
@@ -31,17 +21,6 @@ DRAWN = ("both-rise", "running", "waiting", "class-names", "not-finite", "health
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gallery page, as a file."""
     return write_gallery(tmp_path_factory.mktemp("gallery") / "gallery.html", *DRAWN)
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """One browser for all tests of the panel."""
-    names = (os.environ.get("LOSSACC_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
