@@ -35,7 +35,7 @@ class _Plateau:
 
     @property
     def gap(self) -> float:
-        return (self.at.nll - self.train) / self.at.nll
+        return (self.at.nll - self.train) / self.at.nll if self.at.nll > 0 else 0.0
 
     @property
     def level(self) -> float:
@@ -129,7 +129,8 @@ def _relative_change(passes: list[EpochSummary]) -> float:
     """Change along the least-squares line, relative to the mean level."""
     x = np.array([s.epoch for s in passes], np.float64)
     y = np.array([s.nll for s in passes])
-    return float(np.polyfit(x, y, 1)[0] * (x[-1] - x[0]) / y.mean())
+    change = float(np.polyfit(x, y, 1)[0] * (x[-1] - x[0]))
+    return change / float(y.mean()) if y.mean() > 0 else 0.0
 
 
 def _statement(p: _Plateau, split: str) -> str:

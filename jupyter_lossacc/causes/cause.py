@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -79,7 +79,9 @@ class Window:
     Parameters
     ----------
     before, after : Predictions, optional
-        The same samples in the same order at both ends; None when that cannot be had.
+        The same samples in the same order at both ends, all losses finite; None when that cannot be had.
+    disjoint : bool
+        The two ends are known to have no samples in common.
     """
 
     recording: Recording
@@ -88,6 +90,7 @@ class Window:
     end: EpochSummary
     before: Predictions | None = None
     after: Predictions | None = None
+    disjoint: bool = False
 
     @property
     def loss_change(self) -> float:
@@ -110,7 +113,7 @@ class Window:
     def same_samples(self) -> bool:
         """Both ends saw the same samples, so that sums over the passes may be compared."""
         if self.before is None:
-            return self.start.n_samples == self.end.n_samples
+            return not self.disjoint and self.start.n_samples == self.end.n_samples
         return len(self.before) == self.start.n_samples == self.end.n_samples
 
     def trend(self, values: NDArray[np.float64]) -> float:
@@ -148,11 +151,16 @@ def window(recording: Recording, episode: Episode | None) -> Window | None:
         return None
     start = _start(series, episode)
     end = series[-1]
+    bare = Window(recording=recording, split=split, start=start, end=end)
     try:
         before, after = recording.paired(split, start.epoch, end.epoch)
     except KeyError:
-        return Window(recording=recording, split=split, start=start, end=end)
-    return Window(recording=recording, split=split, start=start, end=end, before=before, after=after)
+        return bare
+    if len(after) < 2 <= end.n_samples:  # the epochs have (next to) no sample in common
+        return replace(bare, disjoint=True)
+    if not (np.isfinite(before.nll).all() and np.isfinite(after.nll).all()):
+        return bare
+    return replace(bare, before=before, after=after)
 
 
 def rising_window(recording: Recording, episode: Episode | None) -> Window | None:
@@ -231,6 +239,8 @@ def share_text(share: Estimate) -> str:
     >>> share_text(Estimate(1.1, 0.9, 1.3, "share"))
     '110 % [90, 130]'
     """
+    if not np.isfinite(share.value):
+        return "an undefined share"
     if not np.isfinite(share.low + share.high):
         return percent(share.value)
     return f"{percent(share.value)} [{100 * share.low:.0f}, {100 * share.high:.0f}]"

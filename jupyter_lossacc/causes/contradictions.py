@@ -127,6 +127,8 @@ def compare_epochs(recording: Recording, passes: Sequence[EpochSummary]) -> Comp
         a, b = recording.paired(lowest.split, lowest.epoch, highest.epoch)
     except KeyError:
         return None
+    if len(a) < 2:
+        return None
     wrong_a, wrong_b = a.correct < 0.5, b.correct < 0.5
     both = wrong_a & wrong_b
     same = both & (a.predicted == b.predicted)

@@ -56,7 +56,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     series = recording.series(split)
     if episode is not None:
         series = tuple(s for s in series if s.epoch <= episode.end_epoch)
-    usable = [s for s in series if s.accumulators is not None and s.loss.task in ("multiclass", "binary")]
+    usable = [s for s in series if _usable(s)]
     if not usable:
         return not_tested(
             ID, "Label noise could not be tested: no pass with the sums of the noise-floor fit."
@@ -91,6 +91,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         sample_ids=compared.suspects if compared is not None else np.empty(0, np.int64),
         strength=float(np.nan_to_num(noise.floor.flip_rate)),
     )
+
+
+def _usable(s: EpochSummary) -> bool:
+    return s.accumulators is not None and s.n_classes >= 2 and s.loss.task in ("multiclass", "binary")
 
 
 def _repaired(s: EpochSummary) -> float:

@@ -44,11 +44,12 @@ def outcomes(before: Predictions, after: Predictions) -> Outcomes:
     if len(rows) > 2 * BLOCKS:  # averages over random blocks keep the interval and bound the cost
         order = np.random.default_rng(0).permutation(len(rows))
         rows = np.stack([block.mean(axis=0) for block in np.array_split(rows[order], BLOCKS)])
+    margins = [float(np.median(p.margin)) for p in (before, after)]
     return Outcomes(
         parts=outcome_parts(before.nll, after.nll, before.correct, after.correct),
         right_share=bootstrap(rows, lambda m: _share(m, right=True), unit="share"),
         wrong_share=bootstrap(rows, lambda m: _share(m, right=False), unit="share"),
-        margin_change=float(np.median(after.margin) - np.median(before.margin)),
+        margin_change=margins[1] - margins[0] if np.isfinite(margins).all() else float("nan"),
     )
 
 

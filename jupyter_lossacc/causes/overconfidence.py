@@ -19,6 +19,7 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.repair import Repair, repair
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.miscalibration import Miscalibration
 
 __all__ = ["CAUSE"]
 
@@ -64,8 +65,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         overlay={
             s.epoch: s.calibrated_nll for s in recording.series(w.split) if np.isfinite(s.calibrated_nll)
         },
-        strength=float(b.cost / b.nll if level else (b.cost - a.cost) / max(w.loss_change, 1e-12)),
+        strength=_of_level(b) if level else (b.cost - a.cost) / max(w.loss_change, 1e-12),
     )
+
+
+def _of_level(b: Miscalibration) -> float:
+    """Share of the loss itself that is miscalibration."""
+    return b.cost / b.nll if b.nll > 0 else 0.0
 
 
 def _too_sure(r: Repair) -> bool:
@@ -77,7 +83,7 @@ def _too_sure(r: Repair) -> bool:
 def _verdict(w: Window, r: Repair, *, level: bool) -> Verdict:
     b = r.after
     if level:
-        share = b.cost / b.nll
+        share = _of_level(b)
         return "supported" if share >= 0.5 and _too_sure(r) else "rejected" if share < 0.25 else "undecided"
     if w.loss_change <= 0 or b.score_z < 0 or r.share.high < 0.5:
         return "rejected"
@@ -105,7 +111,7 @@ def _statement(w: Window, r: Repair, *, level: bool) -> str:
 
 def _because(r: Repair, *, level: bool) -> str:
     if level:
-        return f"the model is over-confident: {percent(r.after.cost / r.after.nll)} of it is miscalibration"
+        return f"the model is over-confident: {percent(_of_level(r.after))} of it is miscalibration"
     return f"the model is over-confident: {share_text(r.share)} of the rise is miscalibration"
 
 
@@ -117,7 +123,7 @@ def _evidence(r: Repair, *, level: bool) -> tuple[Evidence, ...]:
         evidence("likelihood gained by one temperature", b.llr, "2 nats", f"> {GAIN}", b.llr > GAIN),
     ]
     if level:
-        share = b.cost / b.nll
+        share = _of_level(b)
         rows.append(
             evidence("share of the loss that is miscalibration", share, "share", ">= 0.5", share >= 0.5)
         )

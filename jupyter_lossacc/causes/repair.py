@@ -47,9 +47,11 @@ class Repair:
 
 
 def calibration_of(summary: EpochSummary) -> Miscalibration | None:
-    """Test the calibration of one pass; None without its sums."""
+    """Test the calibration of one pass; None without its sums, or where they are not finite."""
     sums = summary.accumulators
     if sums is None or summary.training or sums.count.sum() < 2:
+        return None
+    if not (np.isfinite(sums.nll).all() and np.isfinite(sums.slope).all()):
         return None
     return miscalibration(sums.betas, sums.count, sums.nll, sums.slope, (sums.score_sum, sums.score_square))
 
@@ -63,7 +65,7 @@ def repair(w: Window) -> Repair | str:
     """Split the loss change of a window; a clause saying why, where that cannot be done."""
     before, after = calibration_of(w.start), calibration_of(w.end)
     if before is None or after is None:
-        return f"the sums needed to recalibrate were not recorded for both ends of the {w.split} window"
+        return "the sums needed to recalibrate are missing, or not finite, at one of the two ends"
     if not np.isfinite(before.repaired + after.repaired):
         return "a loss at one of the two ends is not finite"
     if not w.same_samples:

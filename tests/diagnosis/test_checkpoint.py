@@ -1,0 +1,135 @@
+"""Which epoch to keep: the lowest calibrated loss, with paired evidence against the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+
+from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
+from jupyter_lossacc.records import PassKey, Predictions, Recording
+from tests.causes.cases import builder, case
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return case("overconfidence").recording
+
+
+def test_the_epoch_with_the_lowest_calibrated_loss_is_advised(recording: Recording) -> None:
+    advice = advise(recording, running=False)
+    want = min(recording.series("val"), key=lambda s: s.calibrated_nll)
+    assert advice.epoch == want.epoch == best_epoch(recording)
+    assert advice.temperature == want.temperature
+    assert f"{want.calibrated_nll:.3f}" in advice.reason
+    assert f"epoch {want.epoch}" in advice.reason
+    assert "so far" not in advice.reason
+    assert "so far" in advise(recording, running=True).reason
+
+
+def test_alternatives_are_the_epochs_a_reader_would_think_of(recording: Recording) -> None:
+    series = recording.series("val")
+    found = {a.name: a for a in advise(recording, running=False).alternatives}
+    assert found["lowest loss"].epoch == min(series, key=lambda s: s.reported_loss).epoch
+    assert found["highest accuracy"].epoch == max(series, key=lambda s: s.accuracy).epoch
+    assert found["last"].epoch == series[-1].epoch
+    if "earliest equivalent" in found:
+        assert found["earliest equivalent"].epoch < (advise(recording, running=False).epoch or 0)
+
+
+def test_paired_evidence_equals_the_references(recording: Recording) -> None:
+    advice = advise(recording, running=False)
+    last = next(a for a in advice.alternatives if a.name == "last")
+    assert advice.epoch is not None
+    assert last.epoch != advice.epoch
+    a, b = recording.paired("val", last.epoch, advice.epoch)
+    right = np.stack([a.correct > 0, b.correct > 0])
+    table = [[int(np.sum((right[0] == i) & (right[1] == j))) for j in (True, False)] for i in (True, False)]
+    assert last.mcnemar_p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    assert last.accuracy_difference.value == pytest.approx(b.correct.mean() - a.correct.mean(), abs=1e-6)
+    best, other = recording.summary("val", advice.epoch), recording.summary("val", last.epoch)
+    gap = last.calibrated_nll_difference
+    assert gap.value == pytest.approx(best.calibrated_nll - other.calibrated_nll)
+    assert gap.low < gap.value < gap.high < 0  # long after the turn the last epoch is surely worse
+    assert "costs" in last.cost
+    assert f"epoch {last.epoch}" in last.cost
+
+
+def test_the_advised_epoch_costs_nothing_against_itself() -> None:
+    advice = advise(case("healthy").recording, running=False)
+    same = [a for a in advice.alternatives if a.epoch == advice.epoch]
+    assert same
+    assert all(a.cost == "It is the advised epoch." and a.mcnemar_p == 1.0 for a in same)
+
+
+def test_the_calibrated_choice_is_later_and_no_worse_than_the_lowest_loss() -> None:
+    """Wrong validation labels draw the lowest loss far too early; accuracy is the witness."""
+    recording = case("label_noise").recording
+    advice = advise(recording, running=False)
+    lowest = next(a for a in advice.alternatives if a.name == "lowest loss")
+    assert advice.epoch is not None
+    assert advice.epoch > lowest.epoch + 5
+    assert lowest.accuracy_difference.low > 0
+
+
+def test_stop_now_long_after_the_turn(recording: Recording) -> None:
+    assert stop_or_go(recording)[0] == "now"
+    assert advise(recording, running=True).stop == "now"
+
+
+def test_keep_going_while_the_calibrated_loss_falls() -> None:
+    early = builder("healthy").build(status="running", upto=12)
+    stop, why = stop_or_go(early)
+    assert stop == "keep going"
+    assert "still falling" in why
+
+
+def test_a_rising_loss_is_no_reason_to_stop() -> None:
+    rising = builder("underconfidence").build(status="running", upto=22)
+    series = rising.series("val")
+    assert series[-1].reported_loss > min(s.reported_loss for s in series) * 1.1
+    stop, why = stop_or_go(rising)
+    assert stop == "keep going"
+    assert "no reason to stop" in why
+
+
+def test_too_early_to_say(recording: Recording) -> None:
+    assert stop_or_go(builder("healthy").build(upto=3))[0] == "undecided"
+
+
+def test_optimism_is_stated(recording: Recording) -> None:
+    assert "nats" in advise(recording, running=False).optimism
+    assert "test set" in advise(recording, running=False).optimism
+
+
+def test_no_evaluation_no_advice(recording: Recording) -> None:
+    train_only = replace(recording, summaries=tuple(s for s in recording.summaries if s.split == "train"))
+    advice = advise(train_only, running=False)
+    assert advice.epoch is None
+    assert advice.reason
+    assert advice.stop == "undecided"
+    assert best_epoch(replace(recording, summaries=())) is None
+
+
+def test_without_calibration_the_plain_loss_decides_and_it_is_said(recording: Recording) -> None:
+    plain = tuple(
+        replace(s, accumulators=None, calibrated_nll=np.nan, temperature=np.nan) for s in recording.summaries
+    )
+    advice = advise(replace(recording, summaries=plain), running=False)
+    assert advice.epoch == min(recording.series("val"), key=lambda s: s.nll).epoch
+    assert "could not be repaired" in advice.reason
+    assert "test set" in advice.optimism
+
+
+def test_without_samples_there_is_no_interval(recording: Recording) -> None:
+    def load(key: PassKey) -> Predictions:
+        raise KeyError(key)
+
+    advice = advise(replace(recording, load=load), running=False)
+    last = next(a for a in advice.alternatives if a.name == "last")
+    assert np.isnan(last.mcnemar_p)
+    assert np.isnan(last.calibrated_nll_difference.low)
+    assert np.isfinite(last.calibrated_nll_difference.value)
+    assert advice.epoch == best_epoch(recording)
