@@ -46,6 +46,7 @@ class OpenPass:
         self.n_samples = 0
         self.n_events = 0
         self.last_number = -1
+        self.whole_sets = True  # without a loader: every batch so far was a set that the user holds
         self.storage: int | None = None  # memory that targets without a loader come from
         self.secondary = False  # runs beside another training pass (two loaders zipped)
         self.training: bool | None = None

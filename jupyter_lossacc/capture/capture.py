@@ -161,6 +161,7 @@ class Capture:
         self._reader.unseen.covered = self._outputs.covered
         self._attach(self.models.find_trained(sys._getframe(2)))
         journal.find_model = self._find_model
+        journal.first_batch = self._index.remove
 
     def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> None:
         self.journal.find_model = None

@@ -207,12 +207,13 @@ def _multiclass(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
         logits, targets = logits[None], targets.reshape(1, *targets.shape)
     simplex = _on_simplex(logits)
     z = _as_logits(call, logits, simplex)
-    values = _per_element(call, logits, targets)
     if targets.is_floating_point():
-        return _soft(call, z, targets, values, simplex)
+        return _soft(call, z, targets, _per_element(call, logits, targets), simplex)
     valid = targets != call.ignore_index if call.ignore_index is not None else torch.ones_like(targets).bool()
     safe = torch.where(valid, targets, torch.zeros_like(targets))
     rows = reduce_rows(z, safe)
+    plain = call.name == "cross_entropy" and call.weight is None and not call.label_smoothing
+    values = rows[2] * valid if plain else _per_element(call, logits, targets)
     weight = valid if not call.weighted_mean or call.weight is None else call.weight[safe] * valid
     columns = _columns(rows, safe, values, weight, valid)
     return Reduced("multiclass", columns, _flags(simplex, None, z), z, safe, z.shape[1])

@@ -95,7 +95,7 @@ class StepEvent:
 
 @dataclass(eq=False, slots=True)
 class OptimizerEvent:
-    """An optimiser seen for the first time, with the ids of its parameters."""
+    """An optimiser seen for the first time, with numbers of its parameters."""
 
     order: int
     optimizer: int

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from jupyter_lossacc.capture.journal import INDEX, Journal
@@ -33,6 +34,8 @@ class IndexTap:
         if self._patches is None:
             self._patches = Patches()
             self._patches.attribute(Tensor, "__getitem__", self._make)
+            self._patches.attribute(Tensor, "index_select", self._make_select)
+            self._patches.attribute(torch, "index_select", self._make_select)
 
     def close(self) -> None:
         """Stop noting for good."""
@@ -55,19 +58,34 @@ class IndexTap:
     def _make(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
 
-        def __getitem__(tensor: Tensor, index: Any) -> Any:
+        def getitem(tensor: Tensor, index: Any) -> Any:
             __tracebackhide__ = True
             result = original(tensor, index)
             kind = type(index)
             if (kind is Tensor or kind is list or kind is np.ndarray) and journal.here():
-                try:
-                    if _could_be_target(result):
-                        journal.entries.append((INDEX, result, tensor, index))
-                except Exception as error:
-                    journal.contain("indexing", error)
+                self._note(result, tensor, index)
             return result
 
-        return __getitem__
+        return getitem
+
+    def _make_select(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def index_select(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            result = original(tensor, *args, **kwargs)
+            if len(args) == 2 and args[0] == 0 and journal.here():
+                self._note(result, tensor, args[1])
+            return result
+
+        return index_select
+
+    def _note(self, result: Tensor, tensor: Tensor, index: Any) -> None:
+        try:
+            if _could_be_target(result):
+                self.journal.entries.append((INDEX, result, tensor, index))
+        except Exception as error:
+            self.journal.contain("indexing", error)
 
 
 def _could_be_target(result: Tensor) -> bool:

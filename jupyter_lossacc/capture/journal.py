@@ -66,6 +66,7 @@ class Journal:
         self.model: weakref.ref[torch.nn.Module] | None = None
         self.evaluating: Callable[[], None] | None = None  # called at every loss without gradients
         self.mode: bool | None = None  # last mode set on any module
+        self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch
         self.find_model: Callable[[], None] | None = None  # called at the first loss
         self._flushed = time.monotonic()
 

@@ -105,6 +105,7 @@ class _Taps:
         self.journal = journal
         self.names = names
         self.datasets = datasets
+        self.n_batches = 0
 
     def begin(self, iterator: Any, loader: Any, frame: FrameType | None) -> LoaderPass:
         """Open a pass on `iterator`."""
@@ -226,6 +227,9 @@ class _Taps:
             indices = None
         batch = Batch(current, current.n_given, indices if current.indices_known else None, leaves, size)
         current.n_given += 1
+        self.n_batches += 1
+        if self.n_batches == 1 and self.journal.first_batch is not None:
+            self.journal.first_batch()
         self.journal.n_bytes += sum(leaf.nbytes for leaf in leaves)
         self.journal.entries.append((BATCH, batch))
 

@@ -47,6 +47,8 @@ class OptimizerTaps:
         self.found: Callable[[frozenset[int], FrameType | None], None] | None = None
         self._keys: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._n_optimizers = 0
+        self._numbers: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._n_parameters = 0
         self._every = 1
         self._cost = 0.0
         self._interval = 0.0
@@ -74,16 +76,24 @@ class OptimizerTaps:
         return __init__
 
     def key(self, optimizer: Any) -> int:
-        """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, ids of parameters)."""
+        """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, parameters)."""
         key = self._keys.get(optimizer)
         if key is None:
             key = self._keys[optimizer] = self._n_optimizers
             self._n_optimizers += 1
-            parameters = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
-            self.journal.entries.append((OPTIMIZER, key, parameters))
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self.journal.entries.append((OPTIMIZER, key, frozenset(map(self._number, parameters))))
             if self.found is not None:
-                self.found(parameters, sys._getframe(1))
+                self.found(frozenset(map(id, parameters)), sys._getframe(1))
         return key
+
+    def _number(self, parameter: Tensor) -> int:
+        """Return a number that no other parameter ever has, unlike its id."""
+        known = self._numbers.get(id(parameter))
+        if known is None or known[0]() is not parameter:
+            self._n_parameters += 1
+            known = self._numbers[id(parameter)] = (weakref.ref(parameter), self._n_parameters)
+        return known[1]
 
     def before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Measure gradients, after any unscaling and clipping, before they are used."""

@@ -96,6 +96,7 @@ class PassKeeper:
             )
             return
         run.keys.add(passed.key)
+        run.sizes[opened.group] = opened.n_samples
         self._say_limits(split, opened, ids_known=passed.predictions.ids_known)
         self.flush_steps()
         self.sink.pass_finished(run.index, passed)
@@ -177,8 +178,7 @@ class PassKeeper:
             opened = self._open(key, "train", None, ("memory", root))
             opened.storage = origin.storage.cdata if origin is not None else None
         if ids is not None:
-            run.seen.ids.update(ids.tolist())
-            run.seen.n_drawn += len(ids)
+            run.seen.add(ids)
         return opened
 
     def _eval_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
@@ -186,8 +186,12 @@ class PassKeeper:
         root = -(origin.key if origin is not None and ids is not None else 1)
         key = ("eval", root)
         opened = run.open.get(key)
+        whole = origin is not None and origin.kept()
         if opened is not None and (
-            opened.step != run.step or (ids is not None and bool(np.isin(ids, opened.all_ids()).any()))
+            opened.step != run.step
+            or (whole and opened.whole_sets)
+            or opened.n_samples >= run.sizes.get(opened.group, math.inf)
+            or (ids is not None and bool(np.isin(ids, opened.all_ids()).any()))
         ):
             self.finish(opened, complete=True)
             opened = None
@@ -196,6 +200,7 @@ class PassKeeper:
             opened = self._open(key, "eval", None, ("memory", root, first))
             opened.storage = origin.storage.cdata if origin is not None else None
             self._finish_over(but=opened)
+        opened.whole_sets &= whole
         return opened
 
     def _open(

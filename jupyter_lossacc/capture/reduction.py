@@ -37,16 +37,20 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
     Returns
     -------
     Tensor of float32, shape (len(ROW_NAMES), n_samples)
-        `nll` is computed in float64 from the logits as float32 (contract.md).
+        `nll` is computed in float64 from the logits as float32 (contract.md): the other classes'
+        shares are summed in float64, so that a loss near zero keeps its digits.
     """
     z = logits.to(torch.float32)
     targets = targets.to(torch.int64)
-    log_p = torch.log_softmax(z.double(), dim=1)
-    nll = -log_p.gather(1, targets[:, None])[:, 0]
-    predicted = z.argmax(dim=1)
-    others = z.scatter(1, targets[:, None], float("-inf")).amax(dim=1)
-    margin = z.gather(1, targets[:, None])[:, 0] - others
-    confidence = log_p.amax(dim=1).exp()
+    top, predicted = z.max(dim=1)
+    # The likeliest class has a share of exactly 1; leaving it out keeps what is left exact.
+    below = (z - top[:, None]).scatter_(1, predicted[:, None], float("-inf"))
+    second = below.amax(dim=1)
+    log_total = torch.log1p(below.exp_().sum(dim=1, dtype=torch.float64))
+    behind = top.double() - z.gather(1, targets[:, None])[:, 0].double()
+    nll = log_total + behind
+    margin = torch.where(predicted == targets, 0.0 - second.double(), 0.0 - behind)
+    confidence = torch.exp(-log_total)
     columns = (predicted, predicted == targets, nll, confidence, margin)
     return torch.stack([c.to(torch.float32) for c in columns])
 

@@ -22,9 +22,23 @@ __all__ = ["Run"]
 class Seen:
     """Samples met in the current epoch of training without a loader."""
 
-    ids: set[int] = field(default_factory=set)
+    mask: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # by sample id
     replaced: bool = False  # drawn with replacement: a batch overlapped before all were seen
     n_drawn: int = 0
+
+    def add(self, ids: NDArray[np.int64]) -> None:
+        """Note the samples of a batch."""
+        top = int(ids.max(initial=0)) + 1
+        if len(self.mask) < top:
+            grown = np.zeros(max(top, 2 * len(self.mask)), dtype=bool)
+            grown[: len(self.mask)] = self.mask
+            self.mask = grown
+        self.mask[ids] = True
+        self.n_drawn += len(ids)
+
+    def count(self, ids: NDArray[np.int64]) -> int:
+        """Count how many of `ids` were met."""
+        return int(self.mask[ids[ids < len(self.mask)]].sum())
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +64,7 @@ class Run:
     last_train: OpenPass | None = None
     last_train_source: LoaderPass | None = None
     evaluated_since_train: bool = False
+    sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)  # samples in the last pass of a group
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
     samples_drawn: int = 0
@@ -115,8 +130,8 @@ class Run:
         if ids is None:
             return self.evaluated_since_train
         seen = self.seen
-        again = sum(1 for i in ids.tolist() if i in seen.ids)
-        if seen.replaced or 0 < again <= len(ids) / 2 or len(set(ids.tolist())) < len(ids):
+        again = seen.count(ids)
+        if seen.replaced or 0 < again <= len(ids) / 2 or len(np.unique(ids)) < len(ids):
             seen.replaced = True
             return seen.n_drawn >= n_rows
         return again > len(ids) / 2

@@ -144,6 +144,11 @@ class Origin:
     storage: Any
     whole: bool  # the target was the tensor itself, not a slice or an index of it
     n_rows: int
+    target: weakref.ref[Tensor] | None = None
+
+    def kept(self) -> bool:
+        """Whether the user still holds the target itself: a whole set, not a slice of one."""
+        return self.target is not None and self.target() is not None
 
     def alive(self) -> bool:
         """Whether the memory the rows refer to still exists."""
@@ -217,9 +222,12 @@ class Origins:
         if derived is not None and not derived[0].expired():
             source = derived[1]
             if rows.max(initial=0) < len(source.ids) and rows.min(initial=0) >= 0:
-                return Origin(source.key, source.ids[rows], source.storage, False, source.n_rows)
+                return Origin(
+                    source.key, source.ids[rows], source.storage, False, source.n_rows, weakref.ref(tensor)
+                )
         key, reference = self._key(storage)
-        return Origin(key, rows, reference, base is tensor, len(base) if base.dim() else 1)
+        n_rows = len(base) if base.dim() else 1
+        return Origin(key, rows, reference, base is tensor, n_rows, weakref.ref(tensor))
 
     def indexed(self, result: Tensor, source: Tensor, index: Any) -> None:
         """Note that ``result = source[index]`` with an index that copies."""
