@@ -69,7 +69,7 @@ export class Charts {
     }
     const all = PANES.flatMap((pane) => this.lists[pane]);
     this.full = xRange(all);
-    const shape = JSON.stringify([this.view.log, PANES.map((pane) => this.lists[pane].map((s) => s.key + s.label))]);
+    const shape = JSON.stringify([this.view.log, PANES.map((pane) => this.lists[pane].map((s) => s.key + s.label + (s.x.length < 4)))]);
     if (shape !== this.shape) {
       this.shape = shape;
       this.build();

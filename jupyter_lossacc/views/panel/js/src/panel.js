@@ -58,6 +58,7 @@ export class PanelView {
     this.name = el('strong', { class: 'name', dir: 'auto' });
     this.headline = el('div', { class: 'headline', role: 'status' });
     this.advice = el('p', { class: 'advice' });
+    this.verdict = el('div', { class: 'verdict' }, this.headline, this.advice);
     this.marks = el('ul', { class: 'marks', 'aria-label': 'Marks in the charts' });
     this.chips = el('ol', { class: 'chips', 'aria-label': 'Findings' });
     this.slot = el('div', { class: 'slot' });
@@ -65,8 +66,7 @@ export class PanelView {
     const charts = el('div', { class: 'charts' });
     this.panel.append(
       el('header', { class: 'head' }, el('span', { class: 'brand' }, 'lossacc'), this.name, this.status, el('span', { class: 'gap' }), this.log, this.reset, this.stop),
-      this.headline,
-      this.advice,
+      this.verdict,
       charts,
       this.marks,
       this.chips,
@@ -167,8 +167,7 @@ export class PanelView {
     const broken = this.state.non_finite.join(' ');
     if (broken) this.advice.append(el('span', { class: 'broken-note' }, ` ✕ ${broken}`));
     if (broken) this.advice.hidden = false;
-    this.hold(this.headline);
-    this.hold(this.advice);
+    this.hold(this.verdict);
   }
 
   /** While the run goes on, room once taken stays taken: nothing below may jump back and forth. */
