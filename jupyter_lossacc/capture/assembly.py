@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jupyter_lossacc.capture.events import LossEvent
 from jupyter_lossacc.capture.reduction import Sums
 from jupyter_lossacc.records import LossInfo, Pass, Predictions
 from jupyter_lossacc.stats.calibration import fold_of
 from jupyter_lossacc.stats.order import runs_of_targets
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.capture.events import LossEvent
 
 __all__ = ["OpenPass"]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.criteria import fold_columns
-from jupyter_lossacc.capture.events import LossEvent
-from jupyter_lossacc.capture.runs import Run
 from jupyter_lossacc.capture.sample_ids import BatchBook, Holding, Match
-from jupyter_lossacc.capture.sink import Counters
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.capture.events import LossEvent
+    from jupyter_lossacc.capture.runs import Run
+    from jupyter_lossacc.capture.sink import Counters
 
 __all__ = ["Attribution"]
 

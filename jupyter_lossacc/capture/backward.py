@@ -6,14 +6,17 @@ graph is matched by autograd's sequence numbers, plain integers that keep no gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from jupyter_lossacc.capture.journal import BACKWARD, Journal, is_plain
-from jupyter_lossacc.capture.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["install_backward"]
 

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import warnings
-from collections.abc import Mapping
-from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from jupyter_lossacc.capture.backward import install_backward
 from jupyter_lossacc.capture.context import Interpreter
@@ -40,9 +36,16 @@ from jupyter_lossacc.capture.sink import Counters, Sink
 from jupyter_lossacc.capture.weights import WeightKeeper
 from jupyter_lossacc.errors import CaptureError, LossAccWarning
 
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping
+    from types import FrameType, TracebackType
+
+    from numpy.typing import ArrayLike
+
 __all__ = ["Capture", "Counters", "Sink"]
 
-_active: Capture | None = None
+_active: list[Capture] = []  # torch is patched per process, so there can be one only
 
 
 class Capture:
@@ -117,17 +120,16 @@ class Capture:
         return None if self._weights is None else self._weights.at(step - self._first_step)
 
     def __enter__(self) -> Capture:
-        global _active
-        if _active is not None:
+        if _active:
             raise CaptureError(
                 "Expected no recording to be active, but one is: end it before starting another."
             )
-        _active = self
+        _active.append(self)
         try:
             self._install()
         except BaseException:
             self._patches.undo()
-            _active = None
+            _active.clear()
             raise
         self.journal.open = True
         return self
@@ -135,7 +137,6 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        global _active
         try:
             self._patches.undo()
             self._index.close()
@@ -145,7 +146,7 @@ class Capture:
         finally:
             self.journal.open = False
             self._patches.undo()
-            _active = None
+            _active.clear()
 
     def _install(self) -> None:
         patches, journal = self._patches, self.journal
@@ -197,8 +198,8 @@ class Capture:
                 )
             if self._reader.n_overwritten:
                 self._limit(
-                    f"The predictions or targets of {self._reader.n_overwritten} batches were changed in place before "
-                    "they could be read; their samples are missing."
+                    f"The predictions or targets of {self._reader.n_overwritten} batches were changed in "
+                    "place before they could be read; their samples are missing."
                 )
         except Exception as failure:
             self._contain("end", failure)

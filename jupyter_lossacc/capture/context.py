@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jupyter_lossacc.capture.assembly import OpenPass
 from jupyter_lossacc.capture.attribution import Attribution
 from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.loaders import LoaderPass
 from jupyter_lossacc.capture.passes import PassKeeper
 from jupyter_lossacc.capture.runs import Run
-from jupyter_lossacc.capture.sample_ids import BatchBook
 from jupyter_lossacc.capture.sink import Counters, Sink
 from jupyter_lossacc.capture.splits import Splits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jupyter_lossacc.capture.assembly import OpenPass
+    from jupyter_lossacc.capture.sample_ids import BatchBook
 
 __all__ = ["Interpreter"]
 

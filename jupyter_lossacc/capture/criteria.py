@@ -7,16 +7,19 @@ every row of their input lies on the simplex.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jupyter_lossacc.capture.reduction import reduce_rows, reduce_soft_rows, two_class_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 __all__ = ["COLUMNS", "Call", "Reduced", "fold_columns", "read_call", "reduce_call"]
 

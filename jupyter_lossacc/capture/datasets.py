@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["DataKey", "Datasets"]
 
@@ -93,7 +96,7 @@ class Datasets:
         chosen = getattr(sampler, "indices", None)
         if chosen is not None:
             part.append(("sampler", _signature(chosen)))
-        sized = sampler if chosen is not None else maps[0] if maps else dataset
+        sized: Any = sampler if chosen is not None else maps[0] if maps else dataset
         size = len(sized) if hasattr(sized, "__len__") else None
         return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects))
 

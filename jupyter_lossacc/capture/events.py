@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from jupyter_lossacc.capture.criteria import Call
-from jupyter_lossacc.capture.loaders import Batch
-from jupyter_lossacc.capture.sample_ids import Match, Origin
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from jupyter_lossacc.capture.criteria import Call
+    from jupyter_lossacc.capture.loaders import Batch
+    from jupyter_lossacc.capture.sample_ids import Match, Origin
 
 __all__ = ["LossEvent", "OptimizerEvent", "RootEvent", "StepEvent"]
 

@@ -6,8 +6,7 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +14,9 @@ from torch import Tensor
 
 from jupyter_lossacc.capture.journal import INDEX, Journal
 from jupyter_lossacc.capture.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["IndexTap"]
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable
 
 __all__ = [
     "BACKWARD",

@@ -11,16 +11,19 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.utils.data.dataloader as torch_loader
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from jupyter_lossacc.capture.datasets import DataKey, Datasets
 from jupyter_lossacc.capture.journal import BATCH, PASS_END, Journal
-from jupyter_lossacc.capture.patches import Patches
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from jupyter_lossacc.capture.datasets import DataKey, Datasets
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["Batch", "LoaderPass", "install_loaders"]
 
@@ -135,7 +138,7 @@ class _Taps:
     def make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
 
-        def __init__(iterator: Any, loader: Any) -> None:
+        def init(iterator: Any, loader: Any) -> None:
             if journal.here():
                 try:
                     self.begin(iterator, loader, sys._getframe(1))
@@ -143,7 +146,7 @@ class _Taps:
                     journal.contain("loader", error)
             original(iterator, loader)
 
-        return __init__
+        return init
 
     def make_reset(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
@@ -187,7 +190,7 @@ class _Taps:
     def make_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
 
-        def __next__(iterator: Any) -> Any:
+        def take(iterator: Any) -> Any:
             __tracebackhide__ = True
             try:
                 data = original(iterator)
@@ -204,7 +207,7 @@ class _Taps:
                     journal.contain("loader", error)
             return data
 
-        return __next__
+        return take
 
     def note(self, iterator: Any, data: Any) -> None:
         """Entry: (BATCH, Batch)."""

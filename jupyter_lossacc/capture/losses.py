@@ -7,8 +7,7 @@ compiler never looks at it. Functions without such an entry get a new code objec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.jit._builtins as jit_builtins
@@ -16,7 +15,11 @@ import torch.nn.functional
 from torch import Tensor
 
 from jupyter_lossacc.capture.journal import LOSS, Journal, is_plain
-from jupyter_lossacc.capture.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["install_losses"]
 
@@ -97,16 +100,25 @@ def loss_tap(journal: Journal, name: str, original: Callable[..., Any]) -> Calla
     return tap
 
 
+def _traced() -> bool:
+    """Whether a compiler or a function transform is looking: there are no values then."""
+    return _is_compiling() or _transform() is not None
+
+
+def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("input", "target", *(k for k in kwargs if k not in ("input", "target")))
+    return (*args, *(kwargs[k] for k in names[len(args) :] if k in kwargs))
+
+
 def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
     if kwargs or len(args) < 2:
-        names = ("input", "target", *(k for k in kwargs if k not in ("input", "target")))
-        args = (*args, *(kwargs[k] for k in names[len(args) :] if k in kwargs))
+        args = _positional(args, kwargs)
     logits, target = args[0], args[1]
     if type(logits) is not Tensor:
         if not is_plain(logits):
             return
         logits = logits.as_subclass(Tensor)
-    if _is_compiling() or _transform() is not None or not isinstance(target, Tensor):
+    if _traced() or not isinstance(target, Tensor):
         return
     if output.requires_grad:
         number = output.grad_fn._sequence_nr()

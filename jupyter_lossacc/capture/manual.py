@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 
 from jupyter_lossacc.capture.assembly import OpenPass
 from jupyter_lossacc.capture.criteria import Call, reduce_call
 from jupyter_lossacc.capture.events import LossEvent
-from jupyter_lossacc.capture.sink import Sink
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from jupyter_lossacc.capture.sink import Sink
 
 __all__ = ["ManualPasses"]
 
@@ -47,7 +51,8 @@ class ManualPasses:
         y = torch.as_tensor(targets).detach().long()
         if z.dim() != 2 or y.shape != z.shape[:1] or (ids is not None and ids.shape != tuple(y.shape)):
             raise ValueError(
-                "Expected logits of shape (n_samples, n_classes) and targets (and sample_ids) of shape (n_samples,), "
+                "Expected logits of shape (n_samples, n_classes) and targets (and sample_ids) of shape "
+                "(n_samples,), "
                 f"got {tuple(z.shape)}, {tuple(y.shape)}" + (f" and {ids.shape}." if ids is not None else ".")
             )
         key = (run, split, epoch)

@@ -6,16 +6,18 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from jupyter_lossacc.capture.journal import Journal
-from jupyter_lossacc.capture.patches import Patches
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from jupyter_lossacc.capture.journal import Journal
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["Models", "user_frames"]
 

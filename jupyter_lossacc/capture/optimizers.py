@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import weakref
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,8 +13,14 @@ from torch.optim import optimizer as torch_optimizer
 
 from jupyter_lossacc.capture.backward import forget_old
 from jupyter_lossacc.capture.journal import OPTIMIZER, STEP, Journal
-from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.errors import StopTraining
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from types import FrameType
+
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["OptimizerTaps"]
 
@@ -65,7 +68,7 @@ class OptimizerTaps:
     def _make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
 
-        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        def init(optimizer: Any, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
             if journal.here():
                 try:
@@ -73,7 +76,7 @@ class OptimizerTaps:
                 except Exception as error:
                     journal.contain("optimizer", error)
 
-        return __init__
+        return init
 
     def key(self, optimizer: Any) -> int:
         """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, parameters)."""
@@ -107,7 +110,7 @@ class OptimizerTaps:
         except Exception as error:
             self.journal.contain("gradients", error)
 
-    def after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def after(self, optimizer: Any, *_: Any) -> None:
         """Note the step: (STEP, key, learning rate, gradient norm, update ratio, dead share).
 
         Raises

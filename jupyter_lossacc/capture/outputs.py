@@ -10,14 +10,17 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from jupyter_lossacc.capture.journal import OUTPUT, Journal, is_plain
-from jupyter_lossacc.capture.patches import Patches
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from jupyter_lossacc.capture.patches import Patches
 
 __all__ = ["OutputTaps"]
 
@@ -72,7 +75,7 @@ class _Hook:
     def __init__(self, taps: OutputTaps) -> None:
         self.taps = taps
 
-    def __call__(self, module: Module, args: Any, output: Any) -> None:
+    def __call__(self, module: Module, _: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
             return  # constant for a compiler, which then sees an empty hook
         journal = self.taps.journal

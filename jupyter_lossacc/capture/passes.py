@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.assembly import OpenPass
-from jupyter_lossacc.capture.events import LossEvent
-from jupyter_lossacc.capture.loaders import Batch, LoaderPass
 from jupyter_lossacc.capture.runs import Run, Seen
-from jupyter_lossacc.capture.sink import Counters, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.capture.events import LossEvent
+    from jupyter_lossacc.capture.loaders import Batch, LoaderPass
+    from jupyter_lossacc.capture.sink import Counters, Sink
 
 __all__ = ["PassKeeper"]
 
@@ -67,7 +70,7 @@ class PassKeeper:
 
     def finish_all(self, *, complete: bool) -> None:
         """End the run: nothing follows. Without `complete`, only exhausted loaders count as whole."""
-        for opened in sorted(set(self.run.open.values()), key=lambda o: o.step):
+        for opened in sorted(dict.fromkeys(self.run.open.values()), key=lambda o: o.step):
             source = self.run.sources.get(id(opened))
             whole = source is not None and source.exhausted
             self.finish(opened, complete=complete or whole, final=True)
@@ -91,8 +94,8 @@ class PassKeeper:
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
         if passed.key in run.keys:
             self.limit(
-                f"The {split!r} data were evaluated again at step {passed.step}, before another training step; "
-                "the first evaluation is kept."
+                f"The {split!r} data were evaluated again at step {passed.step}, before another training "
+                "step; the first evaluation is kept."
             )
             return
         run.keys.add(passed.key)
@@ -248,14 +251,15 @@ class PassKeeper:
     def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
         if opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss()):
             self.limit(
-                f"The criterion is computed by hand and its value on the {split!r} data cannot be seen from outside; "
-                "the loss shown for them is the negative log-likelihood of the predictions."
+                f"The criterion is computed by hand and its value on the {split!r} data cannot be seen from "
+                "outside; the loss shown for them is the negative log-likelihood of the predictions."
             )
         if ids_known:
             return
         self.limit(
-            f"It is not known which samples the {split!r} batches contain, so nothing is said about single samples "
-            f"between epochs. Way out: read them through a DataLoader, or name the data with --split {split}=EXPR."
+            f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
+            "samples between epochs. Way out: read them through a DataLoader, or name the data with "
+            f"--split {split}=EXPR."
         )
 
     def _train_name(self, opened: OpenPass) -> str:

@@ -55,7 +55,7 @@ def trampoline(code: types.CodeType, tap: str) -> types.CodeType:
     else:
         source = f"def inner({parameters}):\n    return {tap}({passed})\n"
     namespace: dict[str, Any] = {}
-    exec(compile(source, code.co_filename, "exec"), namespace)
+    exec(compile(source, code.co_filename, "exec"), namespace)  # noqa: S102 - built from parameter names only
     made: types.CodeType = namespace["inner"].__code__
     if made.co_freevars != code.co_freevars:
         raise ValueError(f"free variables of {code.co_name} cannot be kept")

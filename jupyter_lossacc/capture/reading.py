@@ -7,8 +7,7 @@ the arithmetic is spread over many steps.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,13 +22,15 @@ from jupyter_lossacc.capture.journal import (
     LOSS,
     OPTIMIZER,
     OUTPUT,
-    PASS_END,
     STEP,
     Entry,
 )
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.transfer import Landing
 from jupyter_lossacc.capture.unseen import UnseenLosses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Reader"]
 
@@ -43,7 +44,11 @@ class _Chunk:
         self.items = items
         self.tensors: list[Tensor] = []
         self.fill: list[Callable[[list[Tensor]], None]] = []
-        self.landing: Landing | None = None
+        self.landing = Landing([])
+
+    def start(self) -> None:
+        """Start the copies to the host."""
+        self.landing, self.tensors = Landing(self.tensors), []
 
     def want(self, tensors: list[Tensor], use: Callable[[list[Tensor]], None]) -> None:
         """Ask for host copies of `tensors`, to be given to `use`."""
@@ -107,8 +112,7 @@ class Reader:
         entries.clear()
         losses.clear()
         scalars.clear()
-        chunk.landing = Landing(chunk.tensors)
-        chunk.tensors = []
+        chunk.start()
         self._flying.append(chunk)
         self.drain()
 
@@ -119,15 +123,13 @@ class Reader:
             self._order += 1
             chunk = _Chunk([evaluated[0]])
             self._reduce(chunk, [evaluated])
-            chunk.landing = Landing(chunk.tensors)
-            chunk.tensors = []
+            chunk.start()
             self._flying.append(chunk)
 
     def drain(self, *, wait: bool = False) -> None:
         """Deliver chunks whose values have landed, in order; `wait` only at the end."""
         while self._flying:
             chunk = self._flying[0]
-            assert chunk.landing is not None
             if not (wait or chunk.landing.ready()):
                 if len(self._flying) > _MAX_IN_FLIGHT:
                     self._flying.popleft()  # bounded: values that never land are given up
@@ -142,37 +144,36 @@ class Reader:
         self.book.trim()
 
     def _item(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> Any:
+        """Return the event of an entry; None where it only changes what is known."""
         kind = entry[0]
+        item: Any = None
         if kind == LOSS:
-            return self._loss(entry, losses, scalars)
-        if kind == BACKWARD:
-            root = RootEvent(self._order, entry[1], None, entry[3])
-            if entry[2] is not None:
-                root.value = float("nan")
-                if entry[2].numel() == 1:
-                    scalars.append((root, "value", entry[2]))
-            return root
-        if kind == STEP:
-            step = StepEvent(self._order, entry[1], float("nan"))
-            names = ("learning_rate", "grad_norm", "update_ratio", "dead_share")
-            scalars += [
-                (step, name, value) for name, value in zip(names, entry[2:], strict=True) if value is not None
-            ]
-            return step
-        if kind == BATCH:
-            self.book.add(entry[1])
-            return entry[1]
-        if kind == PASS_END:
-            return entry[1]
-        if kind == OUTPUT:
+            item = self._loss(entry, losses, scalars)
+        elif kind == BACKWARD:
+            item = self._root(entry, scalars)
+        elif kind == STEP:
+            item = StepEvent(self._order, entry[1], float("nan"))
+            pairs = zip(("learning_rate", "grad_norm", "update_ratio", "dead_share"), entry[2:], strict=True)
+            scalars += [(item, name, value) for name, value in pairs if value is not None]
+        elif kind == OPTIMIZER:
+            item = OptimizerEvent(self._order, entry[1], entry[2])
+        elif kind == OUTPUT:
             self.unseen.output(entry)
-            return None
-        if kind == INDEX:
+        elif kind == INDEX:
             self.origins.indexed(*entry[1:])
-            return None
-        if kind == OPTIMIZER:
-            return OptimizerEvent(self._order, entry[1], entry[2])
-        raise AssertionError(kind)
+        else:  # BATCH and PASS_END carry what they are about
+            item = entry[1]
+            if kind == BATCH:
+                self.book.add(item)
+        return item
+
+    def _root(self, entry: Entry, scalars: list[Any]) -> RootEvent:
+        root = RootEvent(self._order, entry[1], None, entry[3])
+        if entry[2] is not None:
+            root.value = float("nan")
+            if entry[2].numel() == 1:
+                scalars.append((root, "value", entry[2]))
+        return root
 
     def _loss(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> LossEvent:
         _, name, number, logits, rest, output, version, target_version, training = entry

@@ -6,13 +6,16 @@ Nothing here reads a value on the host: results stay tensors until the caller co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jupyter_lossacc.records import FOLDS, Accumulators
 from jupyter_lossacc.stats.calibration import BETAS, ETAS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_logits"]
 
@@ -149,7 +152,7 @@ class Sums:
     def to_accumulators(self) -> Accumulators:
         """Copy to the host. Call it only where waiting for the device is allowed."""
 
-        def host(t: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+        def host(t: Tensor) -> np.ndarray:
             return t.detach().cpu().numpy().copy()
 
         grid, score = host(self.grid), host(self.score)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jupyter_lossacc.capture.assembly import OpenPass
-from jupyter_lossacc.capture.events import LossEvent, RootEvent, StepEvent
-from jupyter_lossacc.capture.loaders import LoaderPass
-from jupyter_lossacc.capture.splits import Splits
 from jupyter_lossacc.records import STEP_COLUMNS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.capture.assembly import OpenPass
+    from jupyter_lossacc.capture.events import LossEvent, RootEvent, StepEvent
+    from jupyter_lossacc.capture.loaders import LoaderPass
+    from jupyter_lossacc.capture.splits import Splits
 
 __all__ = ["Run"]
 

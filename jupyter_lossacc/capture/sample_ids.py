@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.multiprocessing import reductions
 
-from jupyter_lossacc.capture.loaders import Batch
+if TYPE_CHECKING:
+    from jupyter_lossacc.capture.loaders import Batch
 
 __all__ = ["BatchBook", "Holding", "Match", "Origin", "Origins", "index_rows"]
 
@@ -114,24 +115,27 @@ class BatchBook:
 
 def _find(target: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | None:
     """First row of `leaf` from which its values equal `target`; None when absent or ambiguous."""
-    if leaf.size == target.size:
-        return 0 if np.array_equal(leaf.reshape(-1), target.reshape(-1)) else None
-    if leaf.ndim == 2 and target.ndim <= 2 and leaf.shape[1] > 1:  # tokens: labels are shifted by one
-        n, length = leaf.shape
-        if target.size == n * (length - 1) and np.array_equal(leaf[:, 1:].reshape(-1), target.reshape(-1)):
-            return 0
-    if leaf.ndim == 2 and target.ndim == 2 and target.shape == leaf.shape:
-        return None
-    if target.ndim == 2 and leaf.ndim == 1 and len(target) == len(leaf) and target.shape[1] > 1:  # one-hot
-        return 0 if np.array_equal(target.argmax(axis=1), leaf) and (target.sum(axis=1) == 1).all() else None
     flat = target.reshape(-1)
-    if leaf.ndim != 1 or not 0 < len(flat) < len(leaf):
+    if leaf.size == target.size:
+        return 0 if np.array_equal(leaf.reshape(-1), flat) else None
+    if leaf.ndim == 2:  # tokens: the labels are the inputs shifted by one
+        shifted = target.size == leaf.shape[0] * (leaf.shape[1] - 1) and leaf.shape[1] > 1
+        return 0 if shifted and np.array_equal(leaf[:, 1:].reshape(-1), flat) else None
+    if target.ndim == 2 and leaf.ndim == 1 and len(target) == len(leaf):
+        one_hot = bool((target.sum(axis=1) == 1).all()) and np.array_equal(target.argmax(axis=1), leaf)
+        return 0 if one_hot else None
+    return _find_part(flat, leaf, expected) if leaf.ndim == 1 else None
+
+
+def _find_part(part: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | None:
+    """Look for a part of a batch, first where it is expected."""
+    n = len(part)
+    if not 0 < n < len(leaf):
         return None
-    n = len(flat)
-    if np.array_equal(leaf[expected : expected + n], flat):
+    if np.array_equal(leaf[expected : expected + n], part):
         return expected
     windows = np.lib.stride_tricks.sliding_window_view(leaf, n)
-    places = np.flatnonzero((windows == flat).all(axis=1))
+    places = np.flatnonzero((windows == part).all(axis=1))
     return int(places[0]) if len(places) == 1 else None
 
 

@@ -7,15 +7,17 @@ given to some data stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from jupyter_lossacc.capture.assembly import OpenPass
-from jupyter_lossacc.capture.loaders import LoaderPass
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_lossacc.capture.assembly import OpenPass
+    from jupyter_lossacc.capture.loaders import LoaderPass
 
 __all__ = ["Group", "Splits"]
 

@@ -35,10 +35,9 @@ class Landing:
 
     def _start(self, device: torch.device) -> None:
         backend = getattr(torch, device.type, None)
-        if not (hasattr(backend, "Stream") and hasattr(backend, "Event")):
+        if backend is None or not (hasattr(backend, "Stream") and hasattr(backend, "Event")):
             self._blocked = True
             return
-        assert backend is not None
         stream = _streams.get(device)
         if stream is None:
             stream = _streams[device] = backend.Stream(device=device)

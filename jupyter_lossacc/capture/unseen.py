@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from jupyter_lossacc.capture.criteria import Call
 from jupyter_lossacc.capture.events import LossEvent, RootEvent
 from jupyter_lossacc.capture.journal import BATCH, LOSS, OUTPUT, PASS_END, Entry
-from jupyter_lossacc.capture.loaders import Batch
 from jupyter_lossacc.capture.sample_ids import BatchBook, Match
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.capture.loaders import Batch
 
 __all__ = ["UnseenLosses"]
 

@@ -6,8 +6,7 @@ anything is changed. Loops that made a rule change stay here; they are no measur
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from tests.capture.loops import evaluate, sgd, train_one
-from tests.capture.truth import BATCH, EPOCHS, K, N_TRAIN, N_VAL, TRUTH, Net, make_data, make_loaders
+from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, K, Net, make_data, make_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HELD_OUT: dict[str, Callable[[], Any]] = {}
 NOT_MULTICLASS = ("binary_labels_cast_and_reshaped",)

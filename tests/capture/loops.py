@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,7 +25,10 @@ from torch.utils.data import (
 )
 from tqdm.auto import tqdm
 
-from tests.capture.truth import BATCH, EPOCHS, K, N, N_TRAIN, N_VAL, TRUTH, Net, make_data, make_loaders
+from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, K, N, Net, make_data, make_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LOOPS: dict[str, Callable[[], Any]] = {}
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5])
@@ -152,7 +154,7 @@ def mixup_with_two_terms() -> None:
     for epoch in range(1, EPOCHS + 1):
         TRUTH.at("train", epoch)
         for xb, yb in train_loader:
-            share = np.random.beta(1, 1)
+            share = np.random.beta(1, 1)  # noqa: NPY002 - what users draw from
             order = torch.randperm(len(xb))
             mixed = share * xb + (1 - share) * xb[order]
             mixed[:, 0] = xb[:, 0]

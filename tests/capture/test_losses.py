@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.records import Pass
 from tests.capture import loops
-from tests.capture.truth import K, N_TRAIN, N_VAL, TRUTH, Net, Sink, check, make_data, make_loaders
+from tests.capture.truth import N_TRAIN, N_VAL, TRUTH, K, Net, Sink, check, make_data, make_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.records import Pass
 
 W = loops.WEIGHTS
 N_ALL = N_TRAIN + N_VAL

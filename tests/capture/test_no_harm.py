@@ -36,7 +36,7 @@ def fingerprint(name: str, record: bool) -> tuple[Any, ...]:
     """All outputs of a loop, every model's final weights, and the state of the random streams."""
     TRUTH.reset()
     torch.manual_seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what users draw from
     random.seed(0)
     models: list[Net] = []
     original = Net.__init__
@@ -54,7 +54,7 @@ def fingerprint(name: str, record: bool) -> tuple[Any, ...]:
             loops.LOOPS[name]()
     outputs = [(r.ids, r.logits, r.value) for r in TRUTH.records]
     weights = [[p.detach().clone() for p in m.parameters()] for m in models]
-    return outputs, weights, torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    return outputs, weights, torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002 - what users draw from
 
 
 def same(a: Any, b: Any) -> bool:
@@ -133,7 +133,7 @@ def test_a_real_interrupt_leaves_nothing_behind(seed: int) -> None:
     sink = Sink()
     TRUTH.reset()
     model = Net()
-    with pytest.raises(KeyboardInterrupt), Capture(sink):
+    with pytest.raises(KeyboardInterrupt), Capture(sink):  # noqa: PT012 - a whole cell
         timer.start()
         while True:
             loops.fit(nn.CrossEntropyLoss(), model)
@@ -147,7 +147,7 @@ def test_interrupted_pass_is_kept_as_not_complete() -> None:
     optimizer = loops.sgd(model)
     sink = Sink()
     TRUTH.reset()
-    with pytest.raises(KeyboardInterrupt), Capture(sink):
+    with pytest.raises(KeyboardInterrupt), Capture(sink):  # noqa: PT012 - a whole cell
         loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
         loops.evaluate(model, val_loader, F.cross_entropy, 1)
         for i, (xb, yb) in enumerate(train_loader):
@@ -306,7 +306,7 @@ def test_stop_raises_after_the_step() -> None:
     optimizer = loops.sgd(model)
     TRUTH.reset()
     before = [p.detach().clone() for p in model.parameters()]
-    with pytest.raises(StopTraining) as caught, Capture(sink, stop=stop):
+    with pytest.raises(StopTraining) as caught, Capture(sink, stop=stop):  # noqa: PT012 - a whole cell
         loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
         loops.evaluate(model, val_loader, F.cross_entropy, 1)
         before = [p.detach().clone() for p in model.parameters()]

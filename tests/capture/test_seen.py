@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from jupyter_lossacc.capture.capture import Capture
 from jupyter_lossacc.capture.transfer import Landing
 from tests.capture import loops
-from tests.capture.truth import D, K, N_TRAIN, N_VAL, TRUTH, Net, Sink, make_data, make_loaders
+from tests.capture.truth import N_TRAIN, N_VAL, TRUTH, D, K, Net, Sink, make_data, make_loaders
 
 
 @pytest.fixture(autouse=True)

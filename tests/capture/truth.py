@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from jupyter_lossacc.records import Pass
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Pass
 
 N_TRAIN, N_VAL, N_TEST, D, K, BATCH, EPOCHS = 96, 48, 32, 6, 3, 16, 3
 N = N_TRAIN + N_VAL + N_TEST
