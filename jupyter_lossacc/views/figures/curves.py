@@ -158,11 +158,16 @@ def _draw_marks(ax: Axes, run: Drawn, positions: Positions, pane: str) -> None:
 
 
 def _draw_bands(loss: Axes, accuracy: Axes, run: Drawn) -> None:
+    held = any(e.split == "val" for e in run.episodes)
     for lane, (episode, diagnosis) in enumerate(with_diagnosis(run.episodes, run.diagnoses)):
         color = run.theme.muted if episode.retracted else run.theme.tones[KINDS[episode.kind].tone]
         hatch = "" if episode.retracted else {"both_rise": "//", "both_fall": "\\\\"}.get(episode.kind, "")
         end = max(episode.end_epoch, episode.start_epoch + 0.2)
         for ax in (loss, accuracy):
+            if held and episode.split != "val":  # fills of several splits would pile up
+                for x in (episode.start_epoch, end):
+                    ax.axvline(x, color=color, linewidth=0.8, linestyle="--", zorder=0)
+                continue
             ax.axvspan(
                 episode.start_epoch,
                 end,

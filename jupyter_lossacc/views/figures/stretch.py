@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,8 @@ def waterfall(run: Drawn) -> Figure:
     ax.set_yticks(range(len(bars) + 1), [*labels, "loss change"])
     ax.invert_yaxis()
     ax.axvline(0, color=run.theme.muted, linewidth=0.8)
-    ax.margins(x=0.15)
+    ax.use_sticky_edges = False  # bars that end at the limit would be cut there
+    ax.margins(x=0.12)
     ax.set_xlabel("nats")
     _titled(ax, run, "Where the loss change comes from", split, start, end)
     return made
@@ -109,7 +110,7 @@ def transitions(run: Drawn) -> Figure:
     axes[0].set_ylabel("samples: wrong below, right above")
     legend(axes[1], run.theme, loc="upper left")
     made.suptitle(
-        f"How sure the model was: {split_word(split)}. {data['text']}",
+        f"How sure the model was: {split_word(split)}\n{data['text']}",
         fontsize=10.5,
         color=run.theme.ink,
         x=0.01,
@@ -124,23 +125,31 @@ def reliability(run: Drawn) -> Figure:
     data = tables.reliability(run.recording.summary(split, start), run.recording.summary(split, end))
     if data is None:
         raise ValueError(f"Split {split!r} has no calibration sums; they are gathered in evaluation mode.")
-    made = blank(run, 4.6, 4.4)
+    made = blank(run, 5.2, 4.8)
     ax = made.subplots()
     dress(ax, run.theme)
     ax.plot([0, 1], [0, 1], color=run.theme.muted, linestyle=":", linewidth=1)
+    most = max(*data["start"]["n"], *data["end"]["n"], 1)
     styles = {"start": ("s--", "train", start), "end": ("o-", "val", end)}
     for name, (style, color, epoch) in styles.items():
         ax.plot(
             data[name]["confidence"],
             data[name]["accuracy"],
-            style,
+            style[1:],
             color=run.theme.splits[color],
-            markersize=4,
-            label=f"epoch {epoch}",
+            linewidth=1.2,
         )
+        # Area by the number of samples: a bin of one sample must not look like a finding.
+        size = [4 + 60 * n / most for n in data[name]["n"]]
+        marks: dict[str, Any] = {
+            "marker": style[0],
+            "color": run.theme.splits[color],
+            "label": f"epoch {epoch}",
+        }
+        ax.scatter(data[name]["confidence"], data[name]["accuracy"], size, zorder=3, **marks)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy", aspect="equal")
     legend(ax, run.theme, loc="upper left")
-    _titled(ax, run, "As sure as it is right?", split, start, end)
+    _titled(ax, run, "Confidence and accuracy", split, start, end)
     return made
 
 
