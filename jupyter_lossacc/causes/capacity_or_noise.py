@@ -75,9 +75,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         evidence=_evidence(found),
         action=(
             "Run the experiment. If a wider network helps, it was capacity: more or larger hidden layers, "
-            "longer "
-            "training. If not, the inputs do not tell more: better features, cleaner labels, or accept the "
-            "level."
+            "longer training. If not, the inputs do not tell more: better features, cleaner labels, or "
+            "accept the level."
         ),
         experiment=Experiment(
             code=(
@@ -86,8 +85,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ),
             prediction=(
                 f"Capacity: {spoken(split)} loss falls clearly below {found.at.nll:.3f}. Noise: it stays "
-                "within "
-                f"{0.02 * found.at.nll:.3f} nats of it while training loss falls further."
+                f"within {0.02 * found.at.nll:.3f} nats of it while training loss falls further."
             ),
         ),
         strength=0.2,
@@ -139,10 +137,8 @@ def _statement(p: _Plateau, split: str) -> str:
         return f"No plateau on which training and validation agree at a high level: {levels}."
     return (
         f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives "
-        f"{p.chance:.3f}), "
-        "and the model is rightly unsure there: it has too little capacity, or the data allow no less. These "
-        "records "
-        "cannot tell which; the experiment can."
+        f"{p.chance:.3f}), and the model is rightly unsure there: it has too little capacity, or the data "
+        "allow no less. These records cannot tell which; the experiment can."
     )
 
 

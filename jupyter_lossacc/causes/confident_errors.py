@@ -74,9 +74,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         action=(
             "Look at these samples first: wrong labels, broken inputs and a sub-population that training "
-            "lacks "
-            "all look like this. If they are simply hard, a loss that punishes sure mistakes less (label "
-            "smoothing, focal loss) stops them from ruling the mean."
+            "lacks all look like this. If they are simply hard, a loss that punishes sure mistakes less "
+            "(label smoothing, focal loss) stops them from ruling the mean."
         ),
         experiment=_experiment(w, few),
         sample_ids=w.after.sample_ids[few.rows],
@@ -144,8 +143,7 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
         return f"No {spoken(w.split)} sample is wrong with {percent(SURE)} confidence: none can carry {what}."
     return (
         f"{who} are wrong with at least {percent(SURE)} confidence; {worst} {text(few.share)} of {what}: "
-        "without "
-        f"them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
+        f"without them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
         f"{w.start.nll:.3f} to {w.end.nll:.3f}."
     )
 
@@ -173,8 +171,8 @@ def _experiment(w: Window, few: _Few) -> Experiment:
         prediction="Without these samples the mean loss stays close to its lowest value.",
         result=(
             f"Done from the records: without {len(few.rows)} samples the loss goes from "
-            f"{few.rest_before:.3f} to "
-            f"{few.rest_after:.3f} nats; with them from {w.start.nll:.3f} to {w.end.nll:.3f}."
+            f"{few.rest_before:.3f} to {few.rest_after:.3f} nats; with them from {w.start.nll:.3f} to "
+            f"{w.end.nll:.3f}."
         ),
     )
 

@@ -61,8 +61,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         evidence=_evidence(m),
         action=(
             "Watch the calibrated loss, not the loss, to decide whether to go on. To know what accuracy "
-            "does, evaluate "
-            "on more samples or repeat with other seeds."
+            "does, evaluate on more samples or repeat with other seeds."
             if m.loss_rises
             else "Nothing needs to be done: small moves the same way from one epoch to the next are normal."
         ),
@@ -114,12 +113,9 @@ def _statement(w: Window, m: _Movement) -> str:
     needed = f" About {m.n_needed:,} samples would decide it." if enough else ""
     return (
         f"{split.capitalize()} loss has risen by {m.loss:.3f} nats since epoch {w.start.epoch}; accuracy "
-        "moved by "
-        f"{points(m.accuracy.value)} (95 % interval {100 * m.accuracy.low:+.1f} to "
-        f"{100 * m.accuracy.high:+.1f}), and "
-        f"with {w.end.n_samples:,} samples and a wobble of {100 * m.accuracy_wobble:.1f} points it is not "
-        "decided "
-        f"whether it rises, stays or falls.{needed}"
+        f"moved by {points(m.accuracy.value)} (95 % interval {100 * m.accuracy.low:+.1f} to "
+        f"{100 * m.accuracy.high:+.1f}), and with {w.end.n_samples:,} samples and a wobble of "
+        f"{100 * m.accuracy_wobble:.1f} points it is not decided whether it rises, stays or falls.{needed}"
     )
 
 

@@ -36,8 +36,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return not_tested(
             ID,
             f"Whether the {spoken(episode.split)} margins grow is not known: no per-sample records of this "
-            "split "
-            "at both ends.",
+            "split at both ends.",
         )
     o = outcomes(w.before, w.after)
     forecast = _forecast(w)
@@ -94,17 +93,14 @@ def _statement(w: Window, o: Outcomes, forecast: Forecast | None) -> str:
     text = (
         f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} at constant "
         f"accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right predictions "
-        "that "
-        f"became surer, and the median margin moved by {o.margin_change:+.2f}."
+        f"that became surer, and the median margin moved by {o.margin_change:+.2f}."
     )
     if forecast is None:
         return text
     return (
         f"{text} Margins carried on along their slopes give an accuracy of {percent(forecast.accuracy, 1)} "
-        "in "
-        f"{forecast.ahead} epochs (in {forecast.n_tests} back-tests off by {100 * forecast.error:.1f} "
-        "points, against "
-        f"{100 * forecast.no_change_error:.1f} for assuming no change)."
+        f"in {forecast.ahead} epochs (in {forecast.n_tests} back-tests off by {100 * forecast.error:.1f} "
+        f"points, against {100 * forecast.no_change_error:.1f} for assuming no change)."
     )
 
 
@@ -126,8 +122,7 @@ def _prediction(forecast: Forecast | None, w: Window) -> str:
     if forecast is None:
         return (
             "Loss goes on falling. When accuracy follows cannot be said: a forecast from the margins was no "
-            "better "
-            "in this run than assuming no change, or too few epochs are there to test it."
+            "better in this run than assuming no change, or too few epochs are there to test it."
         )
     end = w.end.epoch + forecast.ahead
     error = f"{100 * forecast.error:.1f} points"

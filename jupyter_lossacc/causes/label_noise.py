@@ -53,14 +53,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     split = episode.split if episode is not None else default_split(recording)
     if split is None or split == "train":
         return None
-    series = recording.series(split)
-    if episode is not None:
-        series = tuple(s for s in series if s.epoch <= episode.end_epoch)
-    usable = [s for s in series if _usable(s)]
+    usable = _usable(recording, split, episode)
     if not usable:
-        return not_tested(
-            ID, "Label noise could not be tested: no pass with the sums of the noise-floor fit."
-        )
+        return not_tested(ID, "Label noise could not be tested: no pass has the sums that it needs.")
     # The epoch whose calibrated loss is lowest knows best; a later, spoilt one would blame the labels.
     at = min(usable, key=_repaired)
     if at.accumulators is None:
@@ -82,10 +77,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         counterfactual=_without(recording, noise, doubtful) if verdict == "supported" else None,
         action=(
             "Look at the listed samples in order and relabel or drop the wrong ones, first in the "
-            f"{spoken(split)} "
-            "set (it chooses your epoch), then in training. Until then trust accuracy and the calibrated "
-            "loss more "
-            "than the loss, and use a robust loss (label smoothing) in training."
+            f"{spoken(split)} set (it chooses your epoch), then in training. Until then trust accuracy and "
+            "the calibrated loss more than the loss, and use a robust loss (label smoothing) in training."
         ),
         experiment=_experiment(compared, split),
         sample_ids=compared.suspects if compared is not None else np.empty(0, np.int64),
@@ -93,8 +86,17 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _usable(s: EpochSummary) -> bool:
-    return s.accumulators is not None and s.n_classes >= 2 and s.loss.task in ("multiclass", "binary")
+def _usable(recording: Recording, split: str, episode: Episode | None) -> list[EpochSummary]:
+    """List the passes up to the episode's end whose noise floor can be fitted."""
+    until = episode.end_epoch if episode is not None else np.inf
+    return [
+        s
+        for s in recording.series(split)
+        if s.epoch <= until
+        and s.accumulators is not None
+        and s.n_classes >= 2
+        and s.loss.task in ("multiclass", "binary")
+    ]
 
 
 def _repaired(s: EpochSummary) -> float:
@@ -147,8 +149,7 @@ def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> 
         return f"{rate} of wrong {spoken(split)} labels would fit {where}; no sample was kept to look at."
     sure = (
         f"of {n.sure.n_sure:,} predictions that stay at least {percent(SURE)} sure, {n.sure.observed} "
-        "contradict "
-        f"the label where {n.sure.expected:.1f} were to be expected"
+        f"contradict the label where {n.sure.expected:.1f} were to be expected"
     )
     if verdict == "undecided":
         piled = (
@@ -166,8 +167,7 @@ def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> 
 def _told(c: Comparison) -> str:
     return (
         f" {c.agreeing} samples are wrong, and for the same other class, at epoch {c.lowest} as well as at "
-        "epoch "
-        f"{c.highest}: they are listed, the most doubtful label first."
+        f"epoch {c.highest}: they are listed, the most doubtful label first."
     )
 
 
@@ -201,8 +201,7 @@ def _without(recording: Recording, n: Noise, doubtful: NDArray[np.int64]) -> Cou
     return Counterfactual(
         name=(
             f"{spoken(n.at.split)} loss at epoch {n.at.epoch} without the {len(doubtful)} most doubtful "
-            "labels "
-            "(as many as the estimated rate)"
+            "labels (as many as the estimated rate)"
         ),
         value=float(p.nll[kept].mean(dtype=np.float64)),
         actual=n.at.nll,
@@ -215,10 +214,8 @@ def _experiment(c: Comparison | None, split: str) -> Experiment:
         if c is None
         else (
             f"Done from the records: {c.both} samples are wrong at both epoch {c.lowest} (lowest loss) and "
-            "epoch "
-            f"{c.highest} (highest accuracy), {c.agreeing} of them as the same other class; {c.one} are "
-            "wrong at only "
-            "one of the two."
+            f"epoch {c.highest} (highest accuracy), {c.agreeing} of them as the same other class; {c.one} "
+            "are wrong at only one of the two."
         )
     )
     return Experiment(
@@ -230,9 +227,8 @@ def _experiment(c: Comparison | None, split: str) -> Experiment:
             f"    print(i, {split}_set[i][1])   # show the input beside its label and decide"
         ),
         prediction=(
-            "If labels are wrong, about half or more of the first samples listed carry a label you would not "
-            "have "
-            "given; among samples wrong at only one of the two epochs next to none do."
+            "If labels are wrong, about half or more of the first samples listed carry a label you would "
+            "not have given; among samples wrong at only one of the two epochs next to none do."
         ),
         result=result,
     )

@@ -83,8 +83,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         else None,
         action=(
             "Open the listed samples: wrong scale or unit, missing preprocessing, corrupt files. Give "
-            "validation the "
-            "very preprocessing of training; clip or drop what cannot be repaired."
+            "validation the very preprocessing of training; clip or drop what cannot be repaired."
         ),
         experiment=_experiment(split),
         sample_ids=predictions.sample_ids[far.rows],
@@ -129,14 +128,12 @@ def _statement(far: _Far, at: EpochSummary, verdict: Verdict) -> str:
     if verdict == "rejected":
         return (
             f"No few inputs stand apart at epoch {at.epoch}: {who} have a margin beyond {FAR:.0f} times the "
-            "typical "
-            f"{far.typical:.2f}, and they hold {percent(far.share)} of the loss."
+            f"typical {far.typical:.2f}, and they hold {percent(far.share)} of the loss."
         )
     return (
         f"{who} ({percent(far.amount, 1)}) get logits more than {FAR:.0f} times as large as is typical and "
-        "hold "
-        f"{percent(far.share)} of the loss at epoch {at.epoch}; without them it is {far.rest:.3f} instead of "
-        f"{at.nll:.3f} nats."
+        f"hold {percent(far.share)} of the loss at epoch {at.epoch}; without them it is {far.rest:.3f} "
+        f"instead of {at.nll:.3f} nats."
     )
 
 

@@ -17,7 +17,7 @@ from jupyter_lossacc.causes.cause import (
     share_text,
     spoken,
 )
-from jupyter_lossacc.causes.repair import Repair, repair
+from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
 from jupyter_lossacc.stats.miscalibration import Miscalibration
 
@@ -57,14 +57,12 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         action=(
             "Accuracy and ranking are untouched, so training may go on: choose the epoch by the calibrated "
             f"loss and divide its logits by the temperature ({b.temperature:.2f} at epoch {w.end.epoch}). To "
-            "keep the model modest while it trains: label smoothing 0.1, weight decay, dropout, more data or "
-            "augmentation."
+            "keep the model modest while it trains: label smoothing 0.1, weight decay, dropout, more data "
+            "or augmentation."
         ),
         experiment=_experiment(w, found),
         sample_ids=_getting_worse(w),
-        overlay={
-            s.epoch: s.calibrated_nll for s in recording.series(w.split) if np.isfinite(s.calibrated_nll)
-        },
+        overlay=calibrated_curve(recording, w.split),
         strength=_of_level(b) if level else (b.cost - a.cost) / max(w.loss_change, 1e-12),
     )
 
@@ -164,9 +162,8 @@ def _experiment(w: Window, r: Repair) -> Experiment:
         ),
         result=(
             f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
-            f"{b.nll:.3f} -> "
-            f"{b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy {percent(w.end.accuracy, 1)} "
-            "unchanged."
+            f"{b.nll:.3f} -> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy "
+            f"{percent(w.end.accuracy, 1)} unchanged."
         ),
     )
 

@@ -17,7 +17,7 @@ from jupyter_lossacc.causes.cause import (
     share_text,
     spoken,
 )
-from jupyter_lossacc.causes.repair import Repair, floor_of, repair
+from jupyter_lossacc.causes.repair import Repair, calibrated_curve, floor_of, repair
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -53,9 +53,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     change = found.refinement
     rise = max(w.loss_change, 1e-12)
     share = _share(found)
-    best = min(
-        recording.series(w.split), key=lambda s: s.calibrated_nll if np.isfinite(s.calibrated_nll) else np.inf
-    )
+    best = min(recording.series(w.split), key=_repaired)
     return Finding(
         cause=ID,
         verdict=_verdict(w, found, floored, train),
@@ -72,23 +70,15 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             f"Keep epoch {best.epoch}, where the repaired loss was lowest. Then give the model less room to "
             "memorise: augmentation or more data first, then weight decay, dropout, a smaller network."
         ),
-        experiment=Experiment(
-            code=(
-                "# the same loop with a regulariser; everything else, the seed included, as before\n"
-                "optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)\n"
-                "# and, between the hidden layers of the model: nn.Dropout(0.3)"
-            ),
-            prediction=(
-                f"The calibrated {spoken(w.split)} loss reaches its minimum later than epoch {best.epoch} or "
-                f"stays within 0.01 nats of it, and training loss falls more slowly than before."
-            ),
-        ),
+        experiment=_experiment(w, best),
         sample_ids=_lost(w),
-        overlay={
-            s.epoch: s.calibrated_nll for s in recording.series(w.split) if np.isfinite(s.calibrated_nll)
-        },
+        overlay=calibrated_curve(recording, w.split),
         strength=float(change.value / rise),
     )
+
+
+def _repaired(s: EpochSummary) -> float:
+    return s.calibrated_nll if np.isfinite(s.calibrated_nll) else np.inf
 
 
 def _share(r: Repair) -> Estimate:
@@ -151,9 +141,8 @@ def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
     beside = "" if train is None else f" while training loss goes from {train[0]:.3f} to {train[1]:.3f}"
     return (
         f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from "
-        f"{a.repaired:.3f} "
-        f"to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; accuracy changes by "
-        f"{points(w.accuracy_change)}."
+        f"{a.repaired:.3f} to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; "
+        f"accuracy changes by {points(w.accuracy_change)}."
     )
 
 
@@ -186,6 +175,20 @@ def _lost(w: Window) -> NDArray[np.int64]:
     rows = np.flatnonzero((w.before.correct >= 0.5) & (w.after.correct < 0.5))
     increase = (w.after.nll - w.before.nll)[rows]
     return w.after.sample_ids[rows[np.argsort(-increase, kind="stable")]][:200]
+
+
+def _experiment(w: Window, best: EpochSummary) -> Experiment:
+    return Experiment(
+        code=(
+            "# the same loop with a regulariser; everything else, the seed included, as before\n"
+            "optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)\n"
+            "# and, between the hidden layers of the model: nn.Dropout(0.3)"
+        ),
+        prediction=(
+            f"The calibrated {spoken(w.split)} loss reaches its minimum later than epoch {best.epoch} or "
+            "stays within 0.01 nats of it, and training loss falls more slowly than before."
+        ),
+    )
 
 
 CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

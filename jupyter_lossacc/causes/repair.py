@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import Window
-from jupyter_lossacc.records import Accumulators, EpochSummary
+from jupyter_lossacc.records import Accumulators, EpochSummary, Recording
 from jupyter_lossacc.stats.calibration import NoiseFloor, fit_noise_floor
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.miscalibration import Miscalibration, miscalibration
@@ -16,7 +16,7 @@ from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.rescaling import rescaled_nll
 from jupyter_lossacc.stats.transitions import share_of_change
 
-__all__ = ["Repair", "calibration_of", "floor_of", "repair"]
+__all__ = ["Repair", "calibrated_curve", "calibration_of", "floor_of", "repair"]
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +59,11 @@ def calibration_of(summary: EpochSummary) -> Miscalibration | None:
 def floor_of(sums: Accumulators) -> NoiseFloor:
     """Fit the noise-floor calibrator of one pass."""
     return fit_noise_floor(sums.noise_nll, float(sums.count.sum()), sums.n_classes, sums.betas, sums.etas)
+
+
+def calibrated_curve(recording: Recording, split: str) -> dict[int, float]:
+    """Return the calibrated loss by epoch, to be drawn over the loss (nats)."""
+    return {s.epoch: s.calibrated_nll for s in recording.series(split) if np.isfinite(s.calibrated_nll)}
 
 
 def repair(w: Window) -> Repair | str:

@@ -19,6 +19,7 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.outcome import Outcomes, outcomes
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.transitions import Outcome
 
 __all__ = ["CAUSE"]
 
@@ -53,25 +54,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         action=(
             "The lower loss is no proof of a better model here: compare the two epochs by accuracy and by "
-            "the "
-            "calibrated loss before keeping the later one. Ask what changed at the start of this stretch "
-            "(learning "
-            "rate, weight decay, label smoothing, class weights, new data)."
+            "the calibrated loss before keeping the later one. Ask what changed at the start of this "
+            "stretch (learning rate, weight decay, label smoothing, class weights, new data)."
         ),
-        experiment=Experiment(
-            code=(
-                "loss = F.cross_entropy(logits, targets, reduction='none')   # at both epochs, eval mode\n"
-                "wrong = logits.argmax(dim=1) != targets\n"
-                "print(loss[wrong].mean().item(), loss[~wrong].mean().item(), wrong.float().mean().item())"
-            ),
-            prediction="From the first to the second epoch the first number falls, the last one rises.",
-            result=(
-                f"Done from the records {epochs_of(w)}: wrong ones less sure {parts.wrong:+.3f} nats, right "
-                "ones "
-                f"{parts.right:+.3f}, more (or fewer) wrong {parts.composition:+.3f}; together "
-                f"{w.loss_change:+.3f}."
-            ),
-        ),
+        experiment=_experiment(w, parts),
         sample_ids=_relieved(w),
         strength=float(np.nan_to_num(o.wrong_share.value)),
     )
@@ -87,10 +73,9 @@ def _statement(w: Window, o: Outcomes) -> str:
     parts = o.parts
     return (
         f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} while "
-        "accuracy "
-        f"changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
-        f"{parts.wrong:+.3f}, "
-        f"right predictions {parts.right:+.3f}, the change in how many are wrong {parts.composition:+.3f}."
+        f"accuracy changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
+        f"{parts.wrong:+.3f}, right predictions {parts.right:+.3f}, the change in how many are wrong "
+        f"{parts.composition:+.3f}."
     )
 
 
@@ -119,6 +104,22 @@ def _relieved(w: Window) -> NDArray[np.int64]:
     change = w.after.nll - w.before.nll
     rows = np.flatnonzero((w.before.correct < 0.5) & (w.after.correct < 0.5) & (change < 0))
     return w.after.sample_ids[rows[np.argsort(change[rows], kind="stable")]][:200]
+
+
+def _experiment(w: Window, parts: Outcome) -> Experiment:
+    return Experiment(
+        code=(
+            "loss = F.cross_entropy(logits, targets, reduction='none')   # at both epochs, eval mode\n"
+            "wrong = logits.argmax(dim=1) != targets\n"
+            "print(loss[wrong].mean().item(), loss[~wrong].mean().item(), wrong.float().mean().item())"
+        ),
+        prediction="From the first to the second epoch the first number falls, the last one rises.",
+        result=(
+            f"Done from the records {epochs_of(w)}: wrong ones less sure {parts.wrong:+.3f} nats, right ones "
+            f"{parts.right:+.3f}, more (or fewer) wrong {parts.composition:+.3f}; together "
+            f"{w.loss_change:+.3f}."
+        ),
+    )
 
 
 CAUSE = Cause(id=ID, examine=examine, scope="episode")

@@ -18,7 +18,7 @@ from jupyter_lossacc.causes.cause import (
     share_text,
     spoken,
 )
-from jupyter_lossacc.causes.repair import Repair, repair
+from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -28,6 +28,7 @@ from jupyter_lossacc.records import (
     Recording,
     Verdict,
 )
+from jupyter_lossacc.stats.miscalibration import Miscalibration
 
 __all__ = ["CAUSE"]
 
@@ -64,30 +65,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         action=(
             "Look for what holds the probabilities down: label smoothing, mixup, strong weight decay or "
-            "dropout, a "
-            "loss other than cross-entropy. It does no harm to accuracy; where probabilities matter, divide "
-            "the "
-            f"logits by {b.temperature:.2f} or weaken it. Input noise or augmentation and more epochs suit "
-            "it well."
+            "dropout, a loss other than cross-entropy. It does no harm to accuracy; where probabilities "
+            f"matter, divide the logits by {b.temperature:.2f} or weaken it. Input noise or augmentation and "
+            "more epochs suit it well."
         ),
-        experiment=Experiment(
-            code=(
-                f"# logits, targets: {spoken(w.split)} set, model in eval mode, gradients off\n"
-                f"print(F.cross_entropy(logits, targets).item(),\n"
-                f"      F.cross_entropy(logits / {b.temperature:.2f}, targets).item())"
-            ),
-            prediction=f"The second number is close to {b.repaired:.3f}, clearly below the first.",
-            result=(
-                f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
-                f"{b.nll:.3f} "
-                f"-> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy unchanged at "
-                f"{percent(w.end.accuracy, 1)}."
-            ),
-        ),
+        experiment=_experiment(w, b),
         sample_ids=_less_sure(w),
-        overlay={
-            s.epoch: s.calibrated_nll for s in recording.series(w.split) if np.isfinite(s.calibrated_nll)
-        },
+        overlay=calibrated_curve(recording, w.split),
         strength=float((b.cost - found.before.cost) / max(w.loss_change, 1e-12)),
     )
 
@@ -108,12 +92,9 @@ def _statement(w: Window, r: Repair) -> str:
     a, b = r.before, r.after
     return (
         f"{spoken(w.split).capitalize()} loss changes by {w.loss_change:+.3f} nats {epochs_of(w)} and "
-        "accuracy by "
-        f"{points(w.accuracy_change)}; the best temperature goes from {a.temperature:.2f} to "
-        f"{b.temperature:.2f}, "
-        f"and with it repaired the loss changes by {b.repaired - a.repaired:+.3f}: {share_text(r.share)} of "
-        "the "
-        "change is miscalibration."
+        f"accuracy by {points(w.accuracy_change)}; the best temperature goes from {a.temperature:.2f} to "
+        f"{b.temperature:.2f}, and with it repaired the loss changes by {b.repaired - a.repaired:+.3f}: "
+        f"{share_text(r.share)} of the change is miscalibration."
     )
 
 
@@ -144,6 +125,22 @@ def _less_sure(w: Window) -> NDArray[np.int64]:
     increase = w.after.nll - w.before.nll
     rows = np.flatnonzero((w.after.correct >= 0.5) & (increase > 0))
     return w.after.sample_ids[rows[np.argsort(-increase[rows], kind="stable")]][:200]
+
+
+def _experiment(w: Window, b: Miscalibration) -> Experiment:
+    return Experiment(
+        code=(
+            f"# logits, targets: {spoken(w.split)} set, model in eval mode, gradients off\n"
+            f"print(F.cross_entropy(logits, targets).item(),\n"
+            f"      F.cross_entropy(logits / {b.temperature:.2f}, targets).item())"
+        ),
+        prediction=f"The second number is close to {b.repaired:.3f}, clearly below the first.",
+        result=(
+            f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
+            f"{b.nll:.3f} -> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy unchanged at "
+            f"{percent(w.end.accuracy, 1)}."
+        ),
+    )
 
 
 CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

@@ -98,8 +98,7 @@ def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
     if not curve.calibrated:
         return (
             f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss, {value:.3f} nats, is the "
-            "lowest. "
-            "Calibration could not be repaired from these records, so the loss was taken as it is."
+            "lowest. Calibration could not be repaired from these records, so the loss was taken as it is."
         )
     apply = (
         "No temperature is needed."
@@ -108,8 +107,7 @@ def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
     )
     return (
         f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss with calibration repaired, "
-        f"{value:.3f} "
-        f"nats, is the lowest (accuracy {percent(best.accuracy, 1)}). {apply}"
+        f"{value:.3f} nats, is the lowest (accuracy {percent(best.accuracy, 1)}). {apply}"
     )
 
 
@@ -308,7 +306,6 @@ def _optimism(curve: _Curve) -> str:
     amount = "less than 0.001" if optimism < 0.001 else f"about {optimism:.3f}"
     return (
         f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks {amount} "
-        "nats "
-        "better than it is (choosing on four fifths, measuring on the rest); the number to report is a test "
-        "set's."
+        "nats better than it is (choosing on four fifths, measuring on the rest); the number to report is a "
+        "test set's."
     )
