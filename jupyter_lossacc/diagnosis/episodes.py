@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jupyter_lossacc.diagnosis.curves import Bars, Curves, bars_for
 from jupyter_lossacc.diagnosis.sampling import SamplingError, samples_needed, sampling_error
-from jupyter_lossacc.diagnosis.windows import FLAT, SHORTEST, Window, find_windows, which_kinds
+from jupyter_lossacc.diagnosis.windows import FLAT, MOVING, SHORTEST, Window, find_windows, which_kinds
 from jupyter_lossacc.records import Episode, EpochSummary, Recording
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.series import knot_interval
@@ -92,17 +92,15 @@ def _episodes_of(
     if len(passes) < SHORTEST:
         return retracted + [replace(e, retracted=True) for e in standing]
     split = _Split(recording, passes, _curves(passes), bars_for(len(passes)))
-    windows = find_windows(split.curves, split.bars)
-    kept: list[Window] = []
-    lost: list[Episode] = []
-    for episode in standing:
-        window = _still(split, episode, windows)
-        if window is None:
-            lost.append(replace(episode, retracted=True))
-        elif not _overlapped(window, kept):
-            kept.append(window)
-    if kept:
-        windows = kept + find_windows(split.curves, split.bars, [(w.first, w.last) for w in kept])
+    found = find_windows(split.curves, split.bars)
+    carried = [(episode, _still(split, episode, found)) for episode in standing]
+    windows: list[Window] = []
+    for kinds in (MOVING, FLAT):  # what stands goes before what is new, but no flat kind before a joint one
+        for _, window in carried:
+            if window is not None and window.kind in kinds and not _overlapped(window, windows):
+                windows.append(window)
+        windows += find_windows(split.curves, split.bars, windows, (kinds,))
+    lost = [replace(episode, retracted=True) for episode, window in carried if window not in windows]
     shown = [_describe(split, window) for window in windows]
     gone = [e for e in retracted + lost if not any(_same_place(e, other) for other in shown)]
     return shown + gone
@@ -206,6 +204,7 @@ def _on_new_data(
         parts = []  # its level is judged by every epoch's loss; what can fail is the flat accuracy
     if window.kind in FLAT:
         limit = float(bars.flat_limit(split.curves.accuracy_moments.mean(a, b))[0])
+        limit *= 2 if window.kind == "loss_rises_accuracy_flat" else 1
         parts.append((limit - abs(values[1]), wobbles[1], sampling.accuracy, 1.645))
     else:
         parts.append((abs(values[1]), wobbles[1], sampling.accuracy, for_accuracy))

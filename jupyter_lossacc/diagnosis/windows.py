@@ -83,7 +83,9 @@ def which_kinds(
     """Judge stretches: per kind the strength of each, 0 where it is not of that kind.
 
     The strength is the weaker of the two movements in units of its critical value (the loss alone
-    where accuracy is flat) times the root of the length.
+    where accuracy is flat) times the root of the length. Beside a rising loss accuracy counts as flat
+    up to twice the margin, lest a clear rise go unmentioned while accuracy is still open; elsewhere
+    its 90 % interval must lie within the margin.
     """
     for_loss, for_accuracy = bars.critical(first, last), bars.critical(first, last, anchored=anchored)
     mean_loss = np.abs(curves.loss_moments.mean(first, last))
@@ -96,14 +98,16 @@ def which_kinds(
     loss_strength = np.abs(loss.score) / for_loss * length
     joint = np.minimum(loss_strength, np.abs(accuracy.score) / for_accuracy * length)
     limit = bars.flat_limit(curves.accuracy_moments.mean(first, last))
-    flat = (np.abs(accuracy.change) + 1.645 * accuracy.error < limit) & (np.abs(accuracy.change) < limit / 2)
+    change, reach = np.abs(accuracy.change), np.abs(accuracy.change) + 1.645 * accuracy.error
+    flat = (reach < limit) & (change < limit / 2)
+    unmoved = (accuracy_sign == 0) & (change < limit) & (reach < 2 * limit)
     still = (loss.score < 2) & (loss.change > -_STILL * mean_loss)
     stuck = flat & still & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {
         "both_rise": joint * ((loss_sign > 0) & (accuracy_sign > 0)),
         "both_fall": joint * ((loss_sign < 0) & (accuracy_sign < 0)),
         "loss_rises_accuracy_falls": joint * ((loss_sign > 0) & (accuracy_sign < 0)),
-        "loss_rises_accuracy_flat": loss_strength * ((loss_sign > 0) & flat),
+        "loss_rises_accuracy_flat": loss_strength * ((loss_sign > 0) & unmoved),
         "loss_falls_accuracy_flat": loss_strength * ((loss_sign < 0) & flat & ~stuck),
         "accuracy_stuck_loss_high": length * stuck,
     }
@@ -183,10 +187,16 @@ def _turning(values: Floats, wobbles: Floats) -> int:
     return best + 1 if against > 2 * float(wobbles[best + 1]) * sqrt(2 / 3) else 0
 
 
-def find_windows(curves: Curves, bars: Bars, taken: Sequence[tuple[int, int]] = ()) -> list[Window]:
-    """Find non-overlapping stretches of every kind, outside the stretches `taken`.
+def find_windows(
+    curves: Curves,
+    bars: Bars,
+    taken: Sequence[Window] = (),
+    groups: Sequence[tuple[EpisodeKind, ...]] = (MOVING, FLAT),
+) -> list[Window]:
+    """Find non-overlapping stretches of the kinds in `groups`, outside the stretches `taken`.
 
-    Joint movements are placed first, strongest first; kinds with a flat accuracy take what is left.
+    One group after the other is placed, strongest first: by default joint movements, then kinds with a
+    flat accuracy on what is left.
     """
     if len(curves) < SHORTEST:
         return []
@@ -196,10 +206,10 @@ def find_windows(curves: Curves, bars: Bars, taken: Sequence[tuple[int, int]] = 
     by_loss = which_kinds(curves, *segments, bars, anchored=True)
     by_scan = which_kinds(curves, *scan, bars)
     free = np.ones(len(first), dtype=bool)
-    for a, b in taken:
-        free &= (last < a) | (first > b)
+    for window in taken:
+        free &= (last < window.first) | (first > window.last)
     found: list[Window] = []
-    for kinds in (MOVING, FLAT):
+    for kinds in groups:
         judged = np.stack([np.concatenate([by_loss[kind], by_scan[kind]]) for kind in kinds])
         strength, which = judged.max(axis=0) * free, judged.argmax(axis=0)
         for i in _strongest_apart(first, last, strength):
