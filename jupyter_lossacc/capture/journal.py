@@ -7,7 +7,6 @@ hands the tuples on, every so many entries, at the borders of passes, and at the
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +35,6 @@ LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT = range(8)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20
-BORDER_SECONDS = 0.05  # shortest time between two flushes asked for by the border of a pass
 
 
 class Journal:
@@ -70,7 +68,6 @@ class Journal:
         self.mode: bool | None = None  # last mode set on any module
         self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch
         self.find_model: Callable[[], None] | None = None  # called at the first loss
-        self._flushed = time.monotonic()
 
     def here(self) -> bool:
         """Whether a tap should write: recording is on, and this is the thread that records."""
@@ -87,9 +84,9 @@ class Journal:
         return self.mode if model is None else model.training
 
     def flush_if_due(self, *, border: bool = False) -> None:
-        """Flush when enough has gathered, or a pass has begun and some time has passed."""
+        """Flush when enough has gathered, or when another pass has begun: the one before is then kept."""
         full = len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES
-        if full or (border and self.border and time.monotonic() - self._flushed > BORDER_SECONDS):
+        if full or (border and self.border):
             self.flush()
 
     def flush(self) -> None:
@@ -104,7 +101,6 @@ class Journal:
             self.contain("reading", error)
         finally:
             self.open = was_open
-            self._flushed = time.monotonic()
 
 
 def is_plain(value: object) -> bool:

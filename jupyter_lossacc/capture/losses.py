@@ -126,15 +126,7 @@ def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, 
         output = output.detach()
     else:
         number = -1
-    if logits.is_inference() or target.is_inference():
-        # Such tensors count no versions, so a later change could not be noticed.
-        # The target keeps its identity where it can: it tells which samples these are.
-        target = target.clone() if target.is_inference() else target
-        logits, rest, versions = logits.clone(), (target, *args[2:]), (-1, -1)
-    else:
-        rest, versions = args[1:], (logits._version, target._version)
-        if logits.requires_grad:
-            logits = logits.detach()
+    logits, target, versions = _at_rest(logits, target)
     if journal.find_model is not None:
         journal.find_model()
     no_grad = number < 0
@@ -143,5 +135,17 @@ def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, 
     if no_grad is not journal.no_grad:
         journal.no_grad, journal.border = no_grad, True
     journal.n_bytes += logits.nbytes
-    journal.entries.append((LOSS, name, number, logits, rest, output, *versions, journal.training()))
+    journal.entries.append(
+        (LOSS, name, number, logits, (target, *args[2:]), output, *versions, journal.training())
+    )
     journal.flush_if_due(border=no_grad)
+
+
+def _at_rest(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Return input and target without their graph, and the versions that tell whether they change."""
+    if not (logits.is_inference() or target.is_inference()):
+        versions = (logits._version, target._version)
+        return (logits.detach() if logits.requires_grad else logits), target, versions
+    # Such tensors count no versions, so a later change could not be noticed. The target keeps its
+    # identity where it can: it tells which samples these are.
+    return logits.clone(), (target.clone() if target.is_inference() else target), (-1, -1)

@@ -127,6 +127,8 @@ class OptimizerTaps:
         except Exception as error:
             journal.contain("optimizer", error)
         if self.stop is not None and self.stop.is_set() and not journal.inside_step:
+            # One press stops one training: a loop that catches the stop may go on, or train the next fold.
+            self.stop.clear()
             raise StopTraining(journal.n_steps)
 
     def _note(self, optimizer: Any) -> None:

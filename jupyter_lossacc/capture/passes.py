@@ -254,6 +254,12 @@ class PassKeeper:
                 f"The criterion is computed by hand and its value on the {split!r} data cannot be seen from "
                 "outside; the loss shown for them is the negative log-likelihood of the predictions."
             )
+        by_hand = self.run.combined and opened.info is not None and opened.info.reduction == "none"
+        if by_hand and opened.phase == "eval":
+            self.limit(
+                "In training the values of the criterion are combined by hand. How they are combined in "
+                "evaluation cannot be seen; the loss shown there is their plain mean."
+            )
         if ids_known:
             return
         self.limit(

@@ -67,6 +67,7 @@ class Run:
     last_train: OpenPass | None = None
     last_train_source: LoaderPass | None = None
     evaluated_since_train: bool = False
+    combined: bool = False  # unreduced values of the criterion are combined by hand in training
     sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)  # samples in the last pass of a group
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)

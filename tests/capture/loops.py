@@ -898,4 +898,5 @@ def one_random_batch_at_a_time() -> None:
 
 
 # A weighted mean divides by the weights of its targets.
+COMBINED_BY_HAND = ("reduction_none_weighted_by_hand",)
 WEIGHTED = ("partial_with_smoothing_and_weights", "trainer_class_with_schedule")
