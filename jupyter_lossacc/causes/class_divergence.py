@@ -65,8 +65,6 @@ class Trends:
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask whether the losses of single classes move in opposite directions beyond chance."""
-    if episode is None:
-        return None
     followed = follow_classes(ID, recording, episode)
     if isinstance(followed, Finding):
         return followed
@@ -230,4 +228,4 @@ def _samples(followed: Followed, classes: NDArray[np.intp]) -> NDArray[np.int64]
     return after.sample_ids[rows[np.argsort(-rise, kind="stable")][:50]]
 
 
-CAUSE = Cause(ID, examine)
+CAUSE = Cause(ID, examine, "both")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, spoken, window
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    Window,
+    default_split,
+    epochs_of,
+    evidence,
+    not_tested,
+    spoken,
+    window,
+)
 from jupyter_lossacc.causes.wording import CLASS_TASKS
 from jupyter_lossacc.records import (
     Counterfactual,
@@ -32,9 +41,7 @@ Floats = NDArray[np.float64]
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Split the change of the reported loss into what the weights and what the samples did."""
-    if episode is None:
-        return None
-    w = window(recording, episode)
+    w = window(recording, episode) if episode is not None else _across_the_change(recording)
     if w is None:
         return not_tested(ID, "Fewer than two complete passes lie in this stretch.")
     if w.end.loss.class_weights is None and w.start.loss.class_weights is None:
@@ -50,6 +57,16 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     if any(len(x) != len(w.end.classes.support) for x in ends):
         return not_tested(ID, "The class weights do not match the number of classes.")
     return _split(w, *ends)
+
+
+def _across_the_change(recording: Recording) -> Window | None:
+    """Return the window from the last pass with the first weights to the last pass of the run."""
+    split = default_split(recording)
+    series = recording.series(split) if split is not None else ()
+    if split is None or len(series) < 2:
+        return None
+    same = [s for s in series[:-1] if np.array_equal(_weights(s), _weights(series[0]))]
+    return Window(recording=recording, split=split, start=same[-1], end=series[-1])
 
 
 def _weights(summary: EpochSummary) -> Floats:
@@ -136,4 +153,4 @@ def _evidence(changed: float, by_weights: float, by_samples: float) -> tuple[Evi
     )
 
 
-CAUSE = Cause(ID, examine)
+CAUSE = Cause(ID, examine, "both")

@@ -8,9 +8,9 @@ from jupyter_lossacc.causes.optimisation import (
     SMALL_BATCH,
     course,
     descent_of,
+    excuse,
     instability,
     symptoms,
-    unsteady_weights,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
 from jupyter_lossacc.stats.descent import Descent
@@ -28,7 +28,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     d = descent_of(recording)
     if isinstance(d, str):
         return not_tested(ID, d)
-    verdict, doubt = _verdict(d, unsteady_weights(recording))
+    verdict, doubt = _verdict(d, excuse(recording))
     return Finding(
         cause=ID,
         verdict=verdict,
@@ -55,11 +55,11 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _verdict(d: Descent, unsteady: bool) -> tuple[Verdict, str]:
+def _verdict(d: Descent, doubt: str) -> tuple[Verdict, str]:
     if not (instability(d) or d.suspicious) or d.batch_size >= LARGE_BATCH:
         return "rejected", ""
-    if unsteady:
-        return "undecided", " The criterion itself changed during training, which moves its loss too."
+    if doubt:
+        return "undecided", doubt
     if d.batch_size > SMALL_BATCH:
         return "undecided", f" With batches of {d.batch_size:.0f} the learning rate alone may do the same."
     if not instability(d) or not d.gradient_cv > NOISY:

@@ -7,9 +7,9 @@ from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
     course,
     descent_of,
+    excuse,
     instability,
     symptoms,
-    unsteady_weights,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
 from jupyter_lossacc.stats.descent import Descent
@@ -28,11 +28,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return not_tested(ID, d)
     doubt = ""
     verdict: Verdict = "supported" if instability(d) else "undecided" if d.suspicious else "rejected"
-    if verdict != "rejected" and unsteady_weights(recording):
-        verdict, doubt = (
-            "undecided",
-            " The criterion itself changed during training, which moves its loss too.",
-        )
+    if verdict != "rejected" and excuse(recording):
+        verdict, doubt = "undecided", excuse(recording)
     elif verdict != "rejected" and d.batch_size < LARGE_BATCH:
         verdict, doubt = (
             "undecided",

@@ -57,17 +57,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     tables = [s.classes for s in last if s.classes is not None]
     if len(tables) < len(last) or not last or last[-1].loss.task not in CLASS_TASKS:
         return not_tested(ID, f"Which classes are predicted on {spoken(split)} was not recorded.")
-    if len(series) < MIN_EPOCHS:
-        return Finding(
-            cause=ID,
-            verdict="undecided",
-            statement=f"Only {len(series)} epochs were evaluated; a model may answer one class at the "
-            "very start.",
-        )
     c = _measure(last[-1], tables)
+    verdict = _verdict(c)
+    if verdict == "supported" and len(series) < MIN_EPOCHS:
+        verdict = "undecided"  # at the very start any model may answer one class
     return Finding(
         cause=ID,
-        verdict=_verdict(c),
+        verdict=verdict,
         statement=_statement(recording, split, last[-1].epoch, c),
         because=f"{percent(c.predicted, 1)} of the predictions are {name_classes(recording, [c.major])}, and "
         f"accuracy is its base rate",

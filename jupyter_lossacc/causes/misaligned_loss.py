@@ -38,22 +38,28 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return (
             None if episode is None else not_tested(ID, "Fewer than two complete passes lie in this stretch.")
         )
-    if w.end.loss.task not in CLASS_TASKS or w.after is None or w.before is None:
-        return not_tested(ID, "The samples cannot be followed one by one, so their losses cannot be ranked.")
     if w.end.loss.on_simplex and w.end.loss.name == "cross_entropy":
         return None  # a cause of its own
-    base = _base_rate(w.end)
-    if not w.end.accuracy > base + MIN_GAIN:
-        return not_tested(ID, "The model is no better than its base rate; nothing can be ranked yet.")
-    before, after = _own_loss(w.before, w.start), _own_loss(w.after, w.end)
-    right = (w.after.correct >= 1) & np.isfinite(after) & np.isfinite(w.after.margin)
-    if right.sum() < MIN_RIGHT:
-        return not_tested(
-            ID, f"Only {int(right.sum())} right samples have a loss of their own; {MIN_RIGHT} are needed."
+    if w.end.loss.task not in CLASS_TASKS or w.after is None or w.before is None:
+        return not_tested(ID, "The samples cannot be followed one by one, so their losses cannot be ranked.")
+    return _rank(w, w.before, w.after)
+
+
+def _rank(w: Window, first: Predictions, last: Predictions) -> Finding:
+    before, after = _own_loss(first, w.start), _own_loss(last, w.end)
+    if np.allclose(after, last.nll, rtol=1e-3, atol=1e-4):
+        return Finding(
+            cause=ID,
+            verdict="rejected",
+            statement=f"The reported loss of each {spoken(w.split)} sample is its negative log-likelihood.",
         )
-    rank = _rank_correlation(w.after.margin[right], after[right])
-    stayed = right & (w.before.correct >= 1) & np.isfinite(before)
-    safer = stayed & (w.after.margin > w.before.margin)
+    if not w.end.accuracy > _base_rate(w.end) + MIN_GAIN:
+        return not_tested(ID, "The model is no better than its base rate; nothing can be ranked yet.")
+    right = (last.correct >= 1) & np.isfinite(after) & np.isfinite(last.margin)
+    if right.sum() < MIN_RIGHT:
+        return not_tested(ID, f"Fewer than {MIN_RIGHT} right samples have a loss of their own.")
+    rank = _rank_correlation(last.margin[right], after[right])
+    safer = right & (first.correct >= 1) & np.isfinite(before) & (last.margin > first.margin)
     against = (
         float((after[safer] > before[safer] + 1e-6).mean()) if safer.sum() >= MIN_RIGHT else float("nan")
     )
@@ -66,7 +72,7 @@ def _base_rate(summary: EpochSummary) -> float:
 
 
 def _own_loss(p: Predictions, summary: EpochSummary) -> Floats:
-    """Return the reported loss per sample without its class weight, which ranks classes and not predictions."""
+    """Return the reported loss per sample without its class weight, which ranks classes."""
     loss = p.reported_loss.astype(np.float64)
     weights = summary.loss.class_weights
     if weights is None or p.targets.max() >= len(weights):

@@ -14,9 +14,9 @@ __all__ = [
     "SMALL_BATCH",
     "course",
     "descent_of",
+    "excuse",
     "instability",
     "symptoms",
-    "unsteady_weights",
 ]
 
 SMALL_BATCH = 8.0  # up to here the noise of a batch is the first suspect
@@ -52,6 +52,16 @@ def unsteady_weights(recording: Recording) -> bool:
     weights = [loss.class_weights for loss in losses]
     known = [w for w in weights if w is not None]
     return len(known) not in (0, len(weights)) or any(not np.array_equal(w, known[0]) for w in known)
+
+
+def excuse(recording: Recording) -> str:
+    """Return the sentence on what else moves the training loss by itself; empty when nothing does."""
+    if unsteady_weights(recording):
+        return " The criterion itself changed during training, which moves its loss too."
+    runs = [s.order_runs for s in recording.summaries if s.split == "train" and s.order_runs is not None]
+    if runs and np.nanmedian([ratio for ratio, _ in runs]) < 0.5:
+        return " The training samples arrive in runs of one class, which makes the loss swing by itself."
+    return ""
 
 
 def instability(d: Descent) -> bool:

@@ -67,8 +67,10 @@ class Descent:
 
     @property
     def overshoots(self) -> bool:
-        """The loss swung far above where it began, and did not recover."""
-        return self.peak > 1.3 and self.end > 0.25
+        """The loss swung far above where it began, and did not come down steadily since."""
+        # A trained model that meets new labels peaks as well, but then descends without a rise.
+        steady = self.progress < 0.7 and self.backward < 0.15
+        return self.peak > 1.3 and self.end > 0.25 and not steady
 
     @property
     def stalls_swinging(self) -> bool:
@@ -82,7 +84,7 @@ class Descent:
         swings = self.rise_share > 0.2 and self.backward > 0.3 and self.progress > 0.8
         # Ordinary steps that never leave the start: killed units and labels without a pattern look alike.
         stuck = min(self.end, self.progress) > 0.95 and self.update_ratio > 4e-4
-        return self.end > 0.25 and (self.peak > 1.15 or swings or stuck)
+        return self.end > 0.25 and ((self.peak > 1.15 and self.backward > 0.15) or swings or stuck)
 
 
 def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descent | None:

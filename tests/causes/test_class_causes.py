@@ -77,7 +77,15 @@ def test_a_constant_answer_to_balanced_classes_is_another_matter() -> None:
     assert verdict(finding) == "rejected"
     assert finding is not None
     assert "optimisation" in finding.statement
+
+
+def test_a_constant_answer_at_the_very_start_is_undecided() -> None:
+    builder = RecordingBuilder()
+    targets = (torch.arange(1000) % 20 == 0).long()
+    for epoch in range(1, 7):
+        builder.add("val", epoch, epoch, torch.tensor([[3.0, 0.0]]).repeat(1000, 1), targets)
     assert verdict(majority_collapse.examine(builder.build(upto=3), None)) == "undecided"
+    assert verdict(majority_collapse.examine(builder.build(), None)) == "supported"
 
 
 def test_a_loss_below_chance_is_a_matter_of_the_threshold() -> None:

@@ -137,3 +137,23 @@ def test_a_warm_start_is_measured_against_chance() -> None:
     d = describe_descent(steps(loss), np.log(10))
     assert d is not None
     assert d.peak < 1
+
+
+def test_a_trained_model_that_meets_new_labels_only_comes_down() -> None:
+    """A peak above the start that is followed by a steady descent is not an overshoot."""
+    rng = np.random.default_rng(0)
+    level = np.concatenate([np.linspace(3.2, 4.6, 15), 4.4 * np.exp(-2 * np.arange(585) / 585) + 0.3])
+    d = describe_descent(steps(level + 0.05 * rng.normal(size=600)), np.log(10))
+    assert d is not None
+    assert d.peak > 1.3
+    assert not d.overshoots
+    assert not d.suspicious
+
+
+def test_sorted_data_excuse_the_swings() -> None:
+    recording = run("learning_rate_too_high")
+    sorted_ = tuple(replace(s, order_runs=(0.02, -50.0)) for s in recording.summaries)
+    finding = learning_rate_too_high.examine(replace(recording, summaries=sorted_), None)
+    assert finding is not None
+    assert finding.verdict == "undecided"
+    assert "runs of one class" in finding.statement
