@@ -52,6 +52,7 @@ class OpenPass:
         self.storage: int | None = None  # memory that targets without a loader come from
         self.secondary = False  # runs beside another training pass (two loaders zipped)
         self.training: bool | None = None
+        self.mode_layers: int | None = None  # layers of the model that depend on its mode
         self.info: LossInfo | None = None
         self.n_classes = 0
         self.damaged = False
@@ -91,7 +92,10 @@ class OpenPass:
         self._ids.append(known)
         self.n_samples += n
         self.n_events += 1
-        if self.phase == "eval" and event.training is not True and not event.dropped:
+        # In training mode dropout makes predictions noisy: no calibration from them. A model without
+        # such layers predicts the same in both modes, and loops often leave out eval() for it.
+        noisy = event.training is True and self.mode_layers != 0
+        if self.phase == "eval" and not noisy and not event.dropped:
             self._waiting.append((event, known))
         elif event.dropped:
             self._sums_whole = False
@@ -152,7 +156,7 @@ class OpenPass:
             ratio, z = runs_of_targets(columns[TARGET].astype(np.int64))
             runs = None if math.isnan(ratio) else (ratio, z)
         training = self.training if self.training is not None else self.phase == "train"
-        sums = self._sums if self._sums_whole and not training else None
+        sums = self._sums if self._sums_whole else None
         return Pass(
             split=split,
             epoch=self.epoch,
@@ -167,6 +171,7 @@ class OpenPass:
             n_classes=self.n_classes,
             seconds=seconds,
             order_runs=runs,
+            mode_layers=self.mode_layers,
         )
 
 

@@ -101,6 +101,7 @@ class Capture:
             explicit=splits or {},
             resume_from=resume_from,
             model_name=self._model_name,
+            mode_layers=lambda: self.journal.mode_layers,
         )
         self._index = IndexTap(self.journal)
         self._outputs = OutputTaps(self.journal)

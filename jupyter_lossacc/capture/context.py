@@ -42,6 +42,8 @@ class Interpreter:
     explicit : mapping of str to object
         Loaders or datasets that the user named.
     resume_from : tuple of (epoch, step), optional
+    mode_layers : callable
+        Number of layers of that module that depend on its mode, None when unknown.
     model_name : callable
         Name of the class of the trained module, "" when unknown.
     """
@@ -55,9 +57,10 @@ class Interpreter:
         explicit: Mapping[str, object],
         resume_from: tuple[int, int] | None,
         model_name: Callable[[], str],
+        mode_layers: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.sink, self.limit, self.explicit = sink, limit, explicit
-        self.model_name = model_name
+        self.model_name, self.mode_layers = model_name, mode_layers
         self.counters = Counters()
         self.began = time.monotonic()
         epoch, step = resume_from or (0, 0)
@@ -198,7 +201,7 @@ class Interpreter:
 
     def _enter(self, run: Run) -> None:
         self.run = run
-        self.passes = PassKeeper(run, self.sink, self.limit, self.counters, self.began)
+        self.passes = PassKeeper(run, self.sink, self.limit, self.counters, self.began, self.mode_layers)
         self._candidate, self._started, self._last_open = None, False, None
 
     def _step(self, event: StepEvent) -> None:

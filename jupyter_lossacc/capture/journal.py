@@ -64,6 +64,7 @@ class Journal:
         self.n_steps = 0
         self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
         self.model: weakref.ref[torch.nn.Module] | None = None
+        self.mode_layers: int | None = None  # layers of that model that depend on its mode
         self.evaluating: Callable[[], None] | None = None  # called at every loss without gradients
         self.mode: bool | None = None  # last mode set on any module
         self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch

@@ -116,6 +116,7 @@ class Models:
                 best = (len(own), module)
         if best is not None:
             self.journal.model = weakref.ref(best[1])
+            self.journal.mode_layers = sum(map(_depends_on_mode, best[1].modules()))
             return best[1]
         return None
 
@@ -171,3 +172,15 @@ def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
         for held in list(attributes.values())[:200]:
             if isinstance(held, Module):
                 yield held
+
+
+def _depends_on_mode(module: Module) -> bool:
+    """Whether a module computes differently in training mode: torch's own, or by the names it uses."""
+    if isinstance(module, (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)):
+        return True
+    if isinstance(module, (torch.nn.RNNBase, torch.nn.MultiheadAttention)):
+        return bool(module.dropout)
+    if type(module).__module__.startswith("torch.nn."):
+        return False
+    code = getattr(type(module).forward, "__code__", None)
+    return code is None or any(name == "training" or "dropout" in name for name in code.co_names)

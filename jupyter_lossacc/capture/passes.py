@@ -39,9 +39,16 @@ class PassKeeper:
     """
 
     def __init__(
-        self, run: Run, sink: Sink, limit: Callable[[str], None], counters: Counters, began: float
+        self,
+        run: Run,
+        sink: Sink,
+        limit: Callable[[str], None],
+        counters: Counters,
+        began: float,
+        mode_layers: Callable[[], int | None],
     ) -> None:
         self.run, self.sink, self.limit, self.counters, self.began = run, sink, limit, counters, began
+        self.mode_layers = mode_layers
 
     def training(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
         """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
@@ -213,6 +220,7 @@ class PassKeeper:
         names = source.names if source is not None else ()
         opened = OpenPass(key, phase, run.epoch, names[0] if names else "", group)
         opened.step = run.step
+        opened.mode_layers = self.mode_layers()
         if source is not None:
             opened.n_batches = source.n_batches
             run.sources[id(opened)] = source

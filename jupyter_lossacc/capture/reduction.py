@@ -145,7 +145,7 @@ class Sums:
         self.score += torch.stack([score.sum(), (score * score).sum()])
         correct, confidence = rows[1].double(), rows[3].double()
         # Right-closed bins (i/15, (i+1)/15], as netcal and torchmetrics draw them.
-        index = (torch.ceil(confidence * N_BINS) - 1).clamp(0, N_BINS - 1).long()
+        index = (torch.ceil(confidence.nan_to_num(0.0) * N_BINS) - 1).clamp(0, N_BINS - 1).long()
         binned = torch.nn.functional.one_hot(index, N_BINS).double()
         self.bins += torch.stack([binned.sum(0), confidence @ binned, correct @ binned], dim=1)
 

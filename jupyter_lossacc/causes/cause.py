@@ -128,7 +128,7 @@ class Window:
 
 def default_split(recording: Recording) -> str | None:
     """Return the split that a question about the whole run is put to: val, or the first evaluated one."""
-    evaluated = [s.split for s in recording.summaries if s.complete and not s.training]
+    evaluated = [s.split for s in recording.summaries if s.complete and s.split != "train"]
     if "val" in evaluated:
         return "val"
     return evaluated[0] if evaluated else None

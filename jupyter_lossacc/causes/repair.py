@@ -49,7 +49,7 @@ class Repair:
 def calibration_of(summary: EpochSummary) -> Miscalibration | None:
     """Test the calibration of one pass; None without its sums, or where they are not finite."""
     sums = summary.accumulators
-    if sums is None or summary.training or sums.count.sum() < 2:
+    if sums is None or sums.count.sum() < 2:
         return None
     if not (np.isfinite(sums.nll).all() and np.isfinite(sums.slope).all()):
         return None

@@ -49,13 +49,13 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 
 def _same_epoch(recording: Recording, split: str) -> tuple[EpochSummary, EpochSummary] | None:
     """Find the last epoch in which both splits were evaluated with the same weights."""
-    mine = {s.step: s for s in recording.series(split) if not s.training}
+    mine = {s.step: s for s in recording.series(split)}
     best: tuple[EpochSummary, EpochSummary] | None = None
     for other in recording.splits():
         if other == split or other in TRAINED:
             continue
         for s in recording.series(other):
-            if not s.training and s.step in mine and (best is None or s.step >= best[1].step):
+            if s.step in mine and (best is None or s.step >= best[1].step):
                 best = (mine[s.step], s)
     return best
 

@@ -70,9 +70,10 @@ def _comparable(
 ) -> list[tuple[EpochSummary, EpochSummary, tuple[Predictions, Predictions]]]:
     """Find pairs of splits evaluated by the same weights, the latest of each pair, with kept records."""
     found = []
-    for first, second in combinations(recording.splits(), 2):
-        mine = {s.step: s for s in recording.series(first) if not s.training and s.ids_known}
-        shared = [s for s in recording.series(second) if not s.training and s.ids_known and s.step in mine]
+    evaluated = [split for split in recording.splits() if split != "train"]
+    for first, second in combinations(evaluated, 2):
+        mine = {s.step: s for s in recording.series(first) if s.ids_known}
+        shared = [s for s in recording.series(second) if s.ids_known and s.step in mine]
         if not shared:
             continue
         a, b = mine[shared[-1].step], shared[-1]

@@ -43,7 +43,7 @@ class _Curve:
 
 def _curve(recording: Recording) -> _Curve | None:
     split = default_split(recording)
-    passes = tuple(s for s in recording.series(split) if s.epoch > 0 and not s.training) if split else ()
+    passes = tuple(s for s in recording.series(split) if s.epoch > 0) if split else ()
     for calibrated in (True, False):
         values = np.array([s.calibrated_nll if calibrated else s.nll for s in passes], np.float64)
         values[~np.isfinite(values)] = np.nan
@@ -257,8 +257,17 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
         return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
             curve
         )
-    level = f"The {what} is about level (lowest at epoch {epochs[curve.best]})"
-    return "undecided", f"{level}; {patience} epochs without a new lowest would settle it."
+    low = f"lowest at epoch {epochs[curve.best]}"
+    if age >= patience:
+        return (
+            "undecided",
+            f"The {what} has had no new lowest for {age} epochs ({low}), but has been falling slowly since "
+            "its last jump: going on may still pay a little.",
+        )
+    return (
+        "undecided",
+        f"The {what} is about level ({low}); {patience} epochs without a new lowest would settle it.",
+    )
 
 
 def _in_spite(curve: _Curve) -> str:

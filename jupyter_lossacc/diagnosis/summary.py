@@ -49,7 +49,7 @@ def summarize(passed: Pass) -> EpochSummary:
         classes = class_table(p, passed.n_classes)
         balanced = float(np.nanmean(classes.recall))
         macro = float(np.nanmean(classes.f1))
-    if sums is not None and not passed.training and sums.count.sum() > 0:
+    if sums is not None and sums.count.sum() > 0:
         total = sums.count.sum()
         fit = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas)
         temperature = fit.temperature
