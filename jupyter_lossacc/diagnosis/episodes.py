@@ -7,19 +7,22 @@ It *holds on new data* when it passes the same bar with the sampling error of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import hypot
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.diagnosis.curves import Bars, Curves, bars_for
 from jupyter_lossacc.diagnosis.sampling import SamplingError, samples_needed, sampling_error
-from jupyter_lossacc.diagnosis.windows import FLAT, MOVING, SHORTEST, Window, find_windows, which_kinds
+from jupyter_lossacc.diagnosis.windows import FLAT, MOVING, SHORTEST, Search, Window, which_kinds
 from jupyter_lossacc.records import Episode, EpochSummary, Recording
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.series import knot_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["find_episodes"]
 
@@ -92,14 +95,16 @@ def _episodes_of(
     if len(passes) < SHORTEST:
         return retracted + [replace(e, retracted=True) for e in standing]
     split = _Split(recording, passes, _curves(passes), bars_for(len(passes)))
-    found = find_windows(split.curves, split.bars)
+    search = Search(split.curves, split.bars)
+    joint = search.place(MOVING, [])
+    found = joint + search.place(FLAT, joint)
     carried = [(episode, _still(split, episode, found)) for episode in standing]
     windows: list[Window] = []
     for kinds in (MOVING, FLAT):  # what stands goes before what is new, but no flat kind before a joint one
         for _, window in carried:
             if window is not None and window.kind in kinds and not _overlapped(window, windows):
                 windows.append(window)
-        windows += find_windows(split.curves, split.bars, windows, (kinds,))
+        windows += search.place(kinds, windows)
     lost = [replace(episode, retracted=True) for episode, window in carried if window not in windows]
     shown = [_describe(split, window) for window in windows]
     gone = [e for e in retracted + lost if not any(_same_place(e, other) for other in shown)]

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.records import EpochSummary, Predictions, Recording
+from jupyter_lossacc.stats.calibration import fold_of
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import EpochSummary, Predictions, Recording
 
 __all__ = ["MOST_EPOCHS", "SamplingError", "loss_contributions", "samples_needed", "sampling_error"]
 
 Floats = NDArray[np.float64]
+Rows = slice | NDArray[np.intp]
 
 MOST_EPOCHS = 32
+MOST_SAMPLES = 100_000  # a larger split is judged from about so many, chosen by a hash of their ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +37,36 @@ class SamplingError:
     n_samples: int
 
 
-def loss_contributions(predictions: Predictions, summary: EpochSummary) -> Floats | None:
+def loss_contributions(
+    predictions: Predictions, summary: EpochSummary, rows: Rows = slice(None)
+) -> Floats | None:
     r"""Each sample's part in the reported loss; their mean is the reported loss.
 
     For a weighted mean this is :math:`w_{y_i} \ell_i n / \sum_j w_{y_j}`.
 
+    Parameters
+    ----------
+    predictions : Predictions
+    summary : EpochSummary
+        The same pass.
+    rows : slice or ndarray of int
+        Samples to take.
+
     Returns
     -------
-    ndarray of shape (n_samples,) or None
+    ndarray of shape (n_rows,) or None
         None when the reported loss cannot be traced to the samples.
     """
-    reported = predictions.reported_loss.astype(np.float64)
+    reported = predictions.reported_loss[rows].astype(np.float64)
+    targets, nll = predictions.targets[rows], predictions.nll[rows]
     if not np.isfinite(reported).any():
-        reported = predictions.nll.astype(np.float64)
+        reported = nll.astype(np.float64)
         if not np.isclose(summary.nll, summary.reported_loss, rtol=0.02, atol=1e-6):
             return None
     weights = summary.loss.class_weights
-    unweighted = weights is not None and np.allclose(reported, predictions.nll, rtol=1e-3, atol=1e-6)
-    if weights is not None and unweighted and predictions.targets.max(initial=0) < len(weights):
-        reported = reported * np.asarray(weights)[predictions.targets]
+    unweighted = weights is not None and np.allclose(reported, nll, rtol=1e-3, atol=1e-6)
+    if weights is not None and unweighted and 0 <= targets.min() <= targets.max() < len(weights):
+        reported = reported * np.asarray(weights)[targets]
     mean = float(np.mean(reported[np.isfinite(reported)])) if np.isfinite(reported).any() else 0.0
     if mean == 0 or not np.isfinite(summary.reported_loss):
         return reported
@@ -76,29 +93,40 @@ def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> Sa
     centred = chosen - chosen.mean()
     weights = centred / float(centred @ centred) * (len(passes) - 1)
     ids: NDArray[np.int64] | None = None
+    rows: Rows = slice(None)
     loss = accuracy = np.empty(0)
     for weight, index in zip(weights, chosen, strict=True):
         try:
             predictions = recording.load(passes[index].key)
         except KeyError:
             return None
-        part = loss_contributions(predictions, passes[index])
-        if part is None or not predictions.ids_known:
+        if not predictions.ids_known or len(predictions) < 2:
             return None
         if ids is None:
             ids = predictions.sample_ids
-            loss, accuracy = np.zeros(len(ids)), np.zeros(len(ids))
+            rows = _some(ids)
         elif ids is not predictions.sample_ids and not np.array_equal(ids, predictions.sample_ids):
             return None
-        loss += weight * part
-        accuracy += weight * predictions.correct
+        part = loss_contributions(predictions, passes[index], rows)
+        if part is None:
+            return None
+        loss = weight * part + (loss if loss.size else 0.0)
+        accuracy = weight * predictions.correct[rows] + (accuracy if accuracy.size else 0.0)
     finite = np.isfinite(loss)
-    n = int(np.count_nonzero(finite))
-    if n < 2:
+    if ids is None or np.count_nonzero(finite) < 2:
         return None
+    root = sqrt(len(ids))
     return SamplingError(
-        float(loss[finite].std(ddof=1)) / sqrt(n), float(accuracy[finite].std(ddof=1)) / sqrt(n), n
+        float(loss[finite].std(ddof=1)) / root, float(accuracy[finite].std(ddof=1)) / root, len(ids)
     )
+
+
+def _some(sample_ids: NDArray[np.int64]) -> Rows:
+    """Rows of about `MOST_SAMPLES` samples, the same ones in every pass."""
+    if len(sample_ids) <= MOST_SAMPLES:
+        return slice(None)
+    parts = -(-len(sample_ids) // MOST_SAMPLES)
+    return np.flatnonzero(fold_of(sample_ids, parts) == 0)
 
 
 def samples_needed(

@@ -8,18 +8,21 @@ asking again after every epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.diagnosis.curves import Bars, Curves
-from jupyter_lossacc.records import EpisodeKind
-from jupyter_lossacc.stats.series import Moments, Trends
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["FLAT", "MOVING", "SHORTEST", "Window", "find_windows", "stretches", "which_kinds"]
+    from jupyter_lossacc.diagnosis.curves import Bars, Curves
+    from jupyter_lossacc.records import EpisodeKind
+    from jupyter_lossacc.stats.series import Moments, Trends
+
+__all__ = ["FLAT", "MOVING", "SHORTEST", "Search", "Window", "find_windows", "stretches", "which_kinds"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -187,34 +190,45 @@ def _turning(values: Floats, wobbles: Floats) -> int:
     return best + 1 if against > 2 * float(wobbles[best + 1]) * sqrt(2 / 3) else 0
 
 
-def find_windows(
-    curves: Curves,
-    bars: Bars,
-    taken: Sequence[Window] = (),
-    groups: Sequence[tuple[EpisodeKind, ...]] = (MOVING, FLAT),
-) -> list[Window]:
-    """Find non-overlapping stretches of the kinds in `groups`, outside the stretches `taken`.
+class Search:
+    """Every candidate stretch of two curves, judged once; then stretches are placed group by group.
 
-    One group after the other is placed, strongest first: by default joint movements, then kinds with a
-    flat accuracy on what is left.
+    Parameters
+    ----------
+    curves : Curves
+    bars : Bars
     """
+
+    def __init__(self, curves: Curves, bars: Bars) -> None:
+        self._curves, self._bars = curves, bars
+        scan = stretches(len(curves))
+        segments = _loss_segments(curves, *scan, bars)
+        self._anchored = len(segments[0])
+        self._first = np.concatenate([segments[0], scan[0]])
+        self._last = np.concatenate([segments[1], scan[1]])
+        by_loss = which_kinds(curves, *segments, bars, anchored=True)
+        by_scan = which_kinds(curves, *scan, bars)
+        self._judged = {kind: np.concatenate([by_loss[kind], by_scan[kind]]) for kind in MOVING + FLAT}
+
+    def place(self, kinds: tuple[EpisodeKind, ...], taken: Sequence[Window]) -> list[Window]:
+        """Choose non-overlapping stretches of these kinds outside `taken`, the strongest first."""
+        first, last = self._first, self._last
+        judged = np.stack([self._judged[kind] for kind in kinds])
+        strength, which = judged.max(axis=0), judged.argmax(axis=0)
+        for window in taken:
+            strength = strength * ((last < window.first) | (first > window.last))
+        found = []
+        for i in _strongest_apart(first, last, strength):
+            kind = kinds[which[i]]
+            a, b = _trimmed(self._curves, int(first[i]), int(last[i]), kind, self._bars)
+            found.append(Window(a, b, kind, i < self._anchored, float(strength[i])))
+        return found
+
+
+def find_windows(curves: Curves, bars: Bars) -> list[Window]:
+    """Find non-overlapping stretches of every kind: joint movements first, flat accuracy on what is left."""
     if len(curves) < SHORTEST:
         return []
-    scan = stretches(len(curves))
-    segments = _loss_segments(curves, *scan, bars)
-    first, last = np.concatenate([segments[0], scan[0]]), np.concatenate([segments[1], scan[1]])
-    by_loss = which_kinds(curves, *segments, bars, anchored=True)
-    by_scan = which_kinds(curves, *scan, bars)
-    free = np.ones(len(first), dtype=bool)
-    for window in taken:
-        free &= (last < window.first) | (first > window.last)
-    found: list[Window] = []
-    for kinds in groups:
-        judged = np.stack([np.concatenate([by_loss[kind], by_scan[kind]]) for kind in kinds])
-        strength, which = judged.max(axis=0) * free, judged.argmax(axis=0)
-        for i in _strongest_apart(first, last, strength):
-            anchored = i < len(segments[0])
-            a, b = _trimmed(curves, int(first[i]), int(last[i]), kinds[which[i]], bars)
-            found.append(Window(a, b, kinds[which[i]], anchored, float(strength[i])))
-            free &= (last < first[i]) | (first > last[i])
-    return found
+    search = Search(curves, bars)
+    joint = search.place(MOVING, [])
+    return joint + search.place(FLAT, joint)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from jupyter_lossacc.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["McNemar", "bootstrap", "mcnemar", "paired_difference"]
 

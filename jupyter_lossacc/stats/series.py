@@ -277,15 +277,16 @@ def knot_interval(
         Index of the best knot and the ends of the interval.
     """
     t = np.arange(len(series[0]), dtype=np.float64)
-    long_run = (1 + rho) / (1 - rho)
+    line = np.broadcast_to(np.stack([np.ones_like(t), t], axis=1), (len(knots), len(t), 2))
+    design = np.concatenate([line, np.maximum(t - knots[:, None], 0.0)[:, :, None]], axis=2)
     profile = np.zeros(len(knots))
-    for k, knot in enumerate(knots):
-        design = np.stack([np.ones_like(t), t, np.maximum(t - knot, 0.0)], axis=1)
-        for values, sd in zip(series, wobbles, strict=True):
-            weight = 1 / np.maximum(sd, 1e-12)
-            weighted = design * weight[:, None]
-            solution, *_ = np.linalg.lstsq(weighted, values * weight, rcond=None)
-            profile[k] += float(np.sum((values * weight - weighted @ solution) ** 2)) / long_run
+    for values, sd in zip(series, wobbles, strict=True):
+        weight = (1 - rho) / (1 + rho) / np.maximum(sd, 1e-12) ** 2
+        centred = values - np.average(values, weights=weight)
+        moments = np.einsum("kti,t,t->ki", design, weight, centred)
+        normal = np.einsum("kti,t,ktj->kij", design, weight, design)
+        solution = np.linalg.solve(normal, moments[:, :, None])[:, :, 0]
+        profile += float(weight @ centred**2) - np.einsum("ki,ki->k", moments, solution)
     inside = np.flatnonzero(profile <= profile.min() + chi2.ppf(level, 1))
     best = int(np.argmin(profile))
     return int(knots[best]), int(knots[inside[0]]), int(knots[inside[-1]])
