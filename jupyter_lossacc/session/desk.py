@@ -43,6 +43,9 @@ class View(Protocol):
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
         """Take how far the loop is (training thread: must be cheap)."""
 
+    def passed(self, recording: Callable[[], Recording]) -> None:
+        """Take note of a new pass; `recording` makes a snapshot if one is wanted (clerk's thread)."""
+
     def update(self, findings: Findings) -> None:
         """Show what is known now (analyst's thread)."""
 
@@ -134,6 +137,7 @@ class Desk:
             series = self.ledger.recording().series(summary.split)
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
+            self.view.passed(self.ledger.recording)
             self._analyst.wake()
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
@@ -152,7 +156,7 @@ class Desk:
         except (StoreError, OSError) as error:
             if not self._store_failed:
                 self._store_failed = True
-                self.ledger.limit(f"Writing to the store failed ({error}); what is missing there is in memory.")
+                self.ledger.limit(f"Writing to the store failed ({error}); the rest stays in memory.")
 
     def _findings(self, *, final: bool = False) -> Findings:
         recording = self.ledger.recording()

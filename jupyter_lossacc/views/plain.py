@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from jupyter_lossacc.views.text import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from jupyter_lossacc.records import Floats
+    from jupyter_lossacc.records import Floats, Recording
     from jupyter_lossacc.views.live import Findings
 
 __all__ = ["NoView", "TextView"]
@@ -28,6 +28,9 @@ class NoView:
         """Do nothing."""
 
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Do nothing."""
+
+    def passed(self, recording: Callable[[], Recording]) -> None:
         """Do nothing."""
 
     def update(self, findings: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
@@ -12,15 +13,16 @@ from IPython.display import display
 from jupyter_lossacc.records import STEP_COLUMNS, CheckpointAdvice, Floats, Recording, RunInfo
 from jupyter_lossacc.views.figures import figure_png
 from jupyter_lossacc.views.live import Findings
+from jupyter_lossacc.views.panel.curves import Positions, curves
 from jupyter_lossacc.views.panel.frozen import SaveMode, frozen_bundle
 from jupyter_lossacc.views.panel.state import panel_state
-from jupyter_lossacc.views.panel.widget import Panel
+from jupyter_lossacc.views.panel.widget import INTERVAL, Panel
 from jupyter_lossacc.views.plain import NoView
 from jupyter_lossacc.views.text import summary
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["FigureView", "PanelView", "bundle_of"]
 
@@ -42,6 +44,7 @@ class PanelView(NoView):
         self._save = save
         self._stop = stop
         self._panel: Panel | None = None
+        self._drawn = 0.0
         self._handle: Any = None
 
     def open(self, name: str) -> None:
@@ -58,6 +61,14 @@ class PanelView(NoView):
         """Show which batch is running."""
         if self._panel is not None:
             self._panel.push_progress(split, epoch, step, batch, n_batches)
+
+    def passed(self, recording: Callable[[], Recording]) -> None:
+        """Draw the new point, at most four times a second; the conclusions follow when they are ready."""
+        now = time.monotonic()
+        if self._panel is not None and now - self._drawn >= INTERVAL:
+            self._drawn = now
+            so_far = recording()
+            self._panel.push_curves(curves(so_far, Positions(so_far)))
 
     def update(self, findings: Findings) -> None:
         """Show the curves and cards as of now."""

@@ -25,7 +25,7 @@ from jupyter_lossacc.views.panel.frozen import plain_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Panel"]
+__all__ = ["INTERVAL", "Panel"]
 
 INTERVAL = 0.25  # seconds between live messages; at every step they would triple a short step's time
 RATE_WINDOW = 5.0  # seconds over which throughput is averaged
@@ -139,6 +139,16 @@ class Panel(anywidget.AnyWidget):
                 change["set"]["steps"] = state["steps"]
                 self._pending, self._axis.guessed = [], False
             self._state, self._since_state = dict(state), []
+            self.flush()
+            if change["set"] or change["grow"]:
+                self.send({"t": "delta", **change})
+
+    def push_curves(self, curves: Mapping[str, Any]) -> None:
+        """Show new points of the curves at once; what is concluded from them follows with `push_state`."""
+        with self._lock:
+            newer = {**self._state, "curves": curves}
+            change = delta(self._state, newer)
+            self._state = newer
             self.flush()
             if change["set"] or change["grow"]:
                 self.send({"t": "delta", **change})
