@@ -143,7 +143,7 @@ class Panel(anywidget.AnyWidget):
             if change["set"] or change["grow"]:
                 self.send({"t": "delta", **change})
 
-    def push_curves(self, curves: Mapping[str, Any]) -> None:
+    def push_curves(self, curves: Sequence[Mapping[str, Any]]) -> None:
         """Show new points of the curves at once; what is concluded from them follows with `push_state`."""
         with self._lock:
             newer = {**self._state, "curves": curves}
