@@ -6,7 +6,9 @@ known irreducible error, in a second or two on one core.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from jupyter_lossacc.stats.estimate import Estimate
 from tests.recordings import RecordingBuilder, train_and_record
 
 __all__ = [
+    "PAIRS",
     "class_divergence",
     "class_weights",
     "collapse",
@@ -287,3 +290,22 @@ def optimiser(
         batch_size=batch,
         seed=seed,
     )
+
+
+# Cause -> (a training that has it, its healthy twin); both take a seed.
+PAIRS: dict[str, tuple[Callable[[int], RecordingBuilder], Callable[[int], RecordingBuilder]]] = {
+    "class_imbalance": (imbalance, partial(imbalance, rare=300, common=300)),
+    "majority_collapse": (collapse, partial(collapse, informative=True)),
+    "class_divergence": (class_divergence, partial(class_divergence, mixed=False)),
+    "double_softmax": (double_softmax, partial(double_softmax, twice=False)),
+    "misaligned_loss": (misaligned, partial(misaligned, on_probabilities=True)),
+    "class_weights_changed": (class_weights, partial(class_weights, changing=False)),
+    "label_shift": (label_shift, partial(label_shift, shifted=False)),
+    "split_mismatch": (held_out, partial(held_out, noise=0.0)),
+    "split_overlap": (overlap, partial(overlap, shared=False)),
+    "unshuffled_training": (unshuffled, partial(unshuffled, shuffle=True)),
+    "learning_rate_too_high": (partial(optimiser, lr=2.0), partial(optimiser, lr=0.05)),
+    "learning_rate_too_low": (partial(optimiser, lr=1e-4), partial(optimiser, lr=0.05)),
+    "gradient_noise": (partial(optimiser, lr=0.015, batch=2), partial(optimiser, lr=0.015, batch=64)),
+    "dead_activations": (partial(optimiser, lr=0.02, bias=-12.0), partial(optimiser, lr=0.05)),
+}

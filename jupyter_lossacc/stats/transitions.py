@@ -100,7 +100,7 @@ def outcome_parts(
     middle = (accuracy[0] + accuracy[1]) / 2
     gap = (right[0] + right[1]) / 2 - (wrong[0] + wrong[1]) / 2
     return Outcome(
-        (accuracy[1] - accuracy[0]) * gap,
+        (accuracy[1] - accuracy[0]) * gap + 0.0,  # never minus zero
         middle * (right[1] - right[0]),
         (1 - middle) * (wrong[1] - wrong[0]),
     )
