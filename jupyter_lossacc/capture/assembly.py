@@ -142,6 +142,12 @@ class OpenPass:
         """Return the criterion averaged as its reduction means it."""
         return self._value / self._weight if self._weight > 0 else math.nan
 
+    @property
+    def device_sums(self) -> Sums | None:
+        """Calibration sums that lie on an accelerator and reach the host later."""
+        sums = self._sums if self._sums_whole else None
+        return None if sums is None or sums.count.device.type == "cpu" else sums
+
     def finish(self, split: str, *, complete: bool, seconds: float) -> Pass:
         """Return the finished pass."""
         self.settle()
@@ -167,7 +173,7 @@ class OpenPass:
             reported_loss=self.reported_loss(),
             loss=info,
             predictions=_predictions(columns, ids, ids_known=ids_known),
-            accumulators=sums.to_accumulators() if sums is not None else None,
+            accumulators=None if sums is None or self.device_sums is not None else sums.to_accumulators(),
             n_classes=self.n_classes,
             seconds=seconds,
             order_runs=runs,

@@ -264,6 +264,7 @@ class Interpreter:
     def _settle(self) -> None:
         for opened in self.run.open.values():
             opened.settle()
+        self.passes.depart()
         self.passes.flush_steps()
         if self._last_open is not None and self._started:
             opened, batch = self._last_open

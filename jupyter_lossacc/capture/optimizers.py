@@ -24,9 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = ["OptimizerTaps"]
 
-_MAX_COST = 0.01  # share of the time between steps that measuring gradients may take
+_NORM_SHARE = 0.01  # share of the time that gradient norms may take
+_UPDATE_SHARE = 0.005  # share of the time that copying weights to measure updates may take
 _MAX_COPIED = 4_000_000  # weights copied to measure an update
 _PLAIN = (Tensor, torch.nn.Parameter)
+
+
+class Cadence:
+    """Says when a measurement is due, so that it takes no more than a share of the time."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._next = 0.0
+        self._n = 0
+
+    def due(self, now: float) -> bool:
+        """Whether to measure at `now` (seconds)."""
+        return now >= self._next
+
+    def took(self, cost: float, now: float) -> None:
+        """Note that a measurement took `cost` seconds; the first two warm up and count for nothing."""
+        self._n += 1
+        if self._n > 2:
+            self._next = now + cost / self.share
 
 
 class OptimizerTaps:
@@ -52,11 +72,10 @@ class OptimizerTaps:
         self._n_optimizers = 0
         self._numbers: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._n_parameters = 0
-        self._every = 1
-        self._cost = 0.0
-        self._interval = 0.0
-        self._last = 0.0
-        self._measured: tuple[Any, ...] | None = None
+        self._norms = Cadence(_NORM_SHARE)
+        self._updates = Cadence(_UPDATE_SHARE)
+        self._measured: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._copied: tuple[list[Any], list[Tensor], float] | None = None
         self._hidden: tuple[int, frozenset[int]] = (-1, frozenset())
 
     def install(self, patches: Patches) -> None:
@@ -104,9 +123,8 @@ class OptimizerTaps:
             return
         self.journal.inside_step += 1
         try:
-            self._measured = None
-            if self.journal.n_steps % self._every == 0 and len(args) < 2 and not kwargs.get("closure"):
-                self._measured = self._measure(optimizer)
+            if len(args) < 2 and not kwargs.get("closure"):
+                self._measure(optimizer)
         except Exception as error:
             self.journal.contain("gradients", error)
 
@@ -134,47 +152,43 @@ class OptimizerTaps:
     def _note(self, optimizer: Any) -> None:
         journal = self.journal
         journal.n_steps += 1
-        norm = ratio = dead = None
-        if self._measured is not None:
-            started = time.perf_counter()
-            norm, dead, weights, copies = self._measured
-            self._measured = None
+        ratio = None
+        if self._copied is not None:
+            weights, copies, spent = self._copied
+            self._copied = None
+            began = time.perf_counter()
             ratio = _update_ratio(weights, copies)
-            self._adapt(time.perf_counter() - started)
+            now = time.perf_counter()
+            self._updates.took(spent + now - began, now)
+        (norm, dead), self._measured = self._measured, (None, None)
         rate = optimizer.param_groups[0].get("lr")
         journal.entries.append((STEP, self.key(optimizer), rate, norm, ratio, dead))
         forget_old(journal)
         journal.flush_if_due(border=True)
 
-    def _measure(self, optimizer: Any) -> tuple[Any, ...] | None:
-        """Gradient norm, dead share, and copies of weights to measure the update with."""
-        started = time.perf_counter()
-        if self._last:
-            interval = (started - self._last) / self._every
-            self._interval = interval if not self._interval else min(interval, 1.1 * self._interval)
-        self._last = started
+    def _measure(self, optimizer: Any) -> None:
+        """Take the gradient norm; less often, the dead share and copies to measure the update with."""
+        began = time.perf_counter()
+        if not self._norms.due(began):
+            return
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters or not all(type(p) in _PLAIN and type(p.grad) is Tensor for p in parameters):
-            return None
+            return
         gradients = [p.grad for p in parameters]
         if any(g.layout is not torch.strided for g in gradients):
-            return None
+            return
         with torch.no_grad():
             norms = torch._foreach_norm(gradients)
             norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
-            dead = self._dead_share(optimizer, parameters)
-            weights = _sample(parameters)
-            copies = [w.detach().clone() for w in weights]
-        self._cost = time.perf_counter() - started
-        return norm, dead, weights, copies
-
-    def _adapt(self, seconds: float) -> None:
-        """Measure every k-th step only, so that it costs no more than `_MAX_COST` of the time."""
-        cost = self._cost + seconds
-        if self._interval > 0:
-            own = cost / self._every
-            rest = max(self._interval - own, 1e-6)
-            self._every = max(1, min(1000, round(cost / (_MAX_COST * rest))))
+            now = time.perf_counter()
+            self._norms.took(now - began, now)
+            dead = None
+            if self._updates.due(now):
+                dead = self._dead_share(optimizer, parameters)
+                weights = _sample(parameters)
+                copies = [w.detach().clone() for w in weights]
+                self._copied = (weights, copies, time.perf_counter() - now)
+        self._measured = (norm, dead)
 
     def _dead_share(self, optimizer: Any, parameters: list[Any]) -> Tensor | None:
         """Share of hidden units through which no gradient at all came back."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +13,16 @@ from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.assembly import OpenPass
 from jupyter_lossacc.capture.runs import Run, Seen
+from jupyter_lossacc.capture.transfer import Landing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jupyter_lossacc.capture.events import LossEvent
     from jupyter_lossacc.capture.loaders import Batch, LoaderPass
+    from jupyter_lossacc.capture.reduction import Sums
     from jupyter_lossacc.capture.sink import Counters, Sink
+    from jupyter_lossacc.records import Pass
 
 __all__ = ["PassKeeper"]
 
@@ -48,6 +53,7 @@ class PassKeeper:
         mode_layers: Callable[[], int | None],
     ) -> None:
         self.run, self.sink, self.limit, self.counters, self.began = run, sink, limit, counters, began
+        self._leaving: deque[tuple[Pass, Sums | None, Landing]] = deque()
         self.mode_layers = mode_layers
 
     def training(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
@@ -81,6 +87,7 @@ class PassKeeper:
             source = self.run.sources.get(id(opened))
             whole = source is not None and source.exhausted
             self.finish(opened, complete=complete or whole, final=True)
+        self.depart(wait=True)
 
     def finish(self, opened: OpenPass, *, complete: bool, final: bool = False) -> None:
         """End one pass and hand it over."""
@@ -108,8 +115,18 @@ class PassKeeper:
         run.keys.add(passed.key)
         run.sizes[opened.group] = opened.n_samples
         self._say_limits(split, opened, ids_known=passed.predictions.ids_known)
-        self.flush_steps()
-        self.sink.pass_finished(run.index, passed)
+        sums = opened.device_sums
+        self._leaving.append((passed, sums, Landing([] if sums is None else [sums.packed()])))
+        self.depart()
+
+    def depart(self, *, wait: bool = False) -> None:
+        """Hand over the finished passes whose sums have reached the host, in order."""
+        while self._leaving and (wait or self._leaving[0][2].ready()):
+            passed, sums, landing = self._leaving.popleft()
+            if sums is not None:
+                passed = replace(passed, accumulators=sums.unpack(landing.take(wait=wait)[0]))
+            self.flush_steps()
+            self.sink.pass_finished(self.run.index, passed)
 
     def flush_steps(self) -> None:
         """Hand over the rows of the steps so far."""

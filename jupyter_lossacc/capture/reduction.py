@@ -16,6 +16,7 @@ from jupyter_lossacc.stats.calibration import BETAS, ETAS
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_logits"]
 
@@ -130,7 +131,7 @@ class Sums:
         rows = reduce_rows(logits, targets) if rows is None else rows
         z = logits.to(torch.float32)
         z = z - z.gather(1, targets[:, None])  # the target's logit is 0: nll(b) = logsumexp(b z)
-        member = torch.nn.functional.one_hot(folds, FOLDS).double()  # (n, FOLDS)
+        member = _one_hot(folds, FOLDS)
         self.count += member.sum(dim=0)
         loss, slope = _grid(z.T.contiguous())  # (n_betas, n)
         self.grid[0] += (loss.double() @ member).T
@@ -146,25 +147,39 @@ class Sums:
         correct, confidence = rows[1].double(), rows[3].double()
         # Right-closed bins (i/15, (i+1)/15], as netcal and torchmetrics draw them.
         index = (torch.ceil(confidence.nan_to_num(0.0) * N_BINS) - 1).clamp(0, N_BINS - 1).long()
-        binned = torch.nn.functional.one_hot(index, N_BINS).double()
+        binned = _one_hot(index, N_BINS)
         self.bins += torch.stack([binned.sum(0), confidence @ binned, correct @ binned], dim=1)
 
-    def to_accumulators(self) -> Accumulators:
-        """Copy to the host. Call it only where waiting for the device is allowed."""
+    def packed(self) -> Tensor:
+        """All sums in one flat tensor, for one copy to the host."""
+        return torch.cat([t.flatten() for t in (self.grid, self.count, self.noise, self.score, self.bins)])
 
-        def host(t: Tensor) -> np.ndarray:
-            return t.detach().cpu().numpy().copy()
-
-        grid, score = host(self.grid), host(self.score)
+    def unpack(self, host: Tensor) -> Accumulators:
+        """Return the sums from a host copy of what `packed` gave."""
+        flat: list[NDArray[np.float64]] = []
+        at = 0
+        for part in (self.grid, self.count, self.noise, self.score, self.bins):
+            flat.append(host[at : at + part.numel()].reshape(part.shape).numpy().copy())
+            at += part.numel()
+        grid, count, noise, score, bins = flat
         return Accumulators(
             betas=BETAS,
-            count=host(self.count),
+            count=count,
             nll=grid[0],
             slope=grid[1],
             etas=ETAS,
-            noise_nll=host(self.noise),
+            noise_nll=noise,
             score_sum=float(score[0]),
             score_square=float(score[1]),
-            bins=host(self.bins),
+            bins=bins,
             n_classes=self.n_classes,
         )
+
+    def to_accumulators(self) -> Accumulators:
+        """Copy to the host. Call it only where waiting for the device is allowed."""
+        return self.unpack(self.packed().cpu())
+
+
+def _one_hot(index: Tensor, n: int) -> Tensor:
+    """Return indicator columns (n_samples, n) in float64; torch's own one_hot reads values on the host."""
+    return (index[:, None] == torch.arange(n, device=index.device)).double()

@@ -55,6 +55,8 @@ def test_steps_carry_loss_rate_and_gradients() -> None:
     taken = ~np.isnan(sink.column("grad_norm"))
     assert taken[0]
     np.testing.assert_allclose(sink.column("grad_norm")[taken], np.array(norms)[taken], rtol=1e-5)
+    taken = ~np.isnan(sink.column("update_ratio"))
+    assert taken[0]
     np.testing.assert_allclose(sink.column("update_ratio")[taken], np.array(ratios)[taken], rtol=1e-4)
 
 
@@ -98,6 +100,7 @@ def test_passes_arrive_while_the_loop_runs() -> None:
 def test_modes_and_names_are_recorded() -> None:
     train_loader, val_loader, _ = make_loaders()
     model, sink = Net(), Sink()
+    model.hidden.add_module("noise", nn.Dropout(0.0))  # a layer that depends on the mode
     optimizer = loops.sgd(model)
     with Capture(sink):
         loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
@@ -332,10 +335,12 @@ def test_no_value_is_read_from_a_device() -> None:
     sink = Sink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jupyter_lossacc.capture.reading.Landing", Nothing)
+        patch.setattr("jupyter_lossacc.capture.passes.Landing", Nothing)
         with Capture(sink) as capture:
             small_loop("meta")
             assert capture.counters.losses == 0  # nothing lands before the end
             assert len(capture._reader._flying) > 0
+            small_loop("meta", 2)
     assert [s for s in sink.limits if "failed" in s] == []
     assert capture.counters.losses > 0
 
