@@ -31,7 +31,6 @@ SHORTEST = 8  # epochs
 _GRID = 128  # stretches begin and end on a grid of at most this many epochs
 _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more standard errors than this
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
-_STILL = 0.1  # a stuck loss may fall by this share of itself at most
 _CLEARER = 1.0  # standard errors by which a later start or an earlier end must be clearer to be taken
 
 # In this order of precedence: a joint movement says more than a flat accuracy beside it.
@@ -104,7 +103,7 @@ def which_kinds(
     change, reach = np.abs(accuracy.change), np.abs(accuracy.change) + 1.645 * accuracy.error
     flat = (reach < limit) & (change < limit / 2)
     unmoved = (accuracy_sign == 0) & (change < limit) & (reach < 2 * limit)
-    still = (loss.score < 2) & (loss.change > -_STILL * mean_loss)
+    still = (loss_sign == 0) & (loss.score < 2)
     stuck = flat & still & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {
         "both_rise": joint * ((loss_sign > 0) & (accuracy_sign > 0)),
@@ -217,11 +216,14 @@ class Search:
         strength, which = judged.max(axis=0), judged.argmax(axis=0)
         for window in taken:
             strength = strength * ((last < window.first) | (first > window.last))
-        found = []
-        for i in _strongest_apart(first, last, strength):
+        found: list[Window] = []
+        while strength.max() > 0:
+            i = int(np.argmax(strength))
             kind = kinds[which[i]]
             a, b = _trimmed(self._curves, int(first[i]), int(last[i]), kind, self._bars)
             found.append(Window(a, b, kind, i < self._anchored, float(strength[i])))
+            strength[i] = 0.0
+            strength[(first <= b) & (last >= a)] = 0.0
         return found
 
 

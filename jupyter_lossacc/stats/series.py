@@ -162,7 +162,7 @@ def slope_weights(length: int) -> Floats:
 @lru_cache(maxsize=32)
 def _inflation_table(longest: int, rho: float) -> Floats:
     length = np.arange(longest + 1, dtype=np.float64)
-    spread = np.maximum(length * (length**2 - 1) / 12, 1.0)
+    spread = np.maximum(length * (length**2 - 1) / 12, 0.5)
     total = np.ones(longest + 1)
     for lag in range(1, 60):
         pairs = np.maximum(length - lag, 0.0)

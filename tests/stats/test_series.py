@@ -1,0 +1,147 @@
+"""Trends against wobble: closed forms against dense algebra, scipy and simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import kendalltau, linregress, theilslopes
+
+from jupyter_lossacc.stats.series import (
+    MOST_RHO,
+    Moments,
+    knot_interval,
+    slope_inflation,
+    slope_weights,
+    wobble,
+    wobble_rho,
+)
+from tests.studies.simulated import autoregression
+
+SERIES = arrays(np.float64, st.integers(8, 60), elements=st.floats(-5, 5, width=32))
+
+
+def trend(values: np.ndarray, first: int, last: int, rho: float = MOST_RHO) -> tuple[float, float]:
+    found = Moments(values, wobble(values, rho=rho), rho).trends(np.array([first]), np.array([last]))
+    return float(found.change[0]), float(found.error[0])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("length", [2, 3, 8, 20, 57])
+def test_inflation_is_the_quadratic_form(length, rho):
+    w = slope_weights(length)
+    dense = rho ** np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    assert slope_inflation(length, rho) == pytest.approx(w @ dense @ w / (w @ w), rel=1e-12)
+
+
+@given(SERIES, st.data())
+@settings(max_examples=50, deadline=None)
+def test_change_is_that_of_the_least_squares_line(values, data):
+    last = data.draw(st.integers(2, len(values) - 1))
+    first = data.draw(st.integers(0, last - 2))
+    line = linregress(np.arange(first, last + 1), values[first : last + 1])
+    change, _ = trend(values, first, last)
+    assert change == pytest.approx(line.slope * (last - first), abs=1e-8)
+    assert change == pytest.approx(slope_weights(last - first + 1) @ values[first : last + 1], abs=1e-8)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_error_under_constant_wobble_is_exact(rho):
+    values, m = np.random.default_rng(0).normal(size=30), 12
+    moments = Moments(values, np.full(30, 0.7), rho)
+    w = slope_weights(m)
+    dense = 0.49 * rho ** np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
+    assert moments.trends(np.array([5]), np.array([16])).error[0] == pytest.approx(
+        np.sqrt(w @ dense @ w), rel=1e-9
+    )
+
+
+@given(SERIES, st.floats(-100, 100), st.floats(0.1, 10))
+@settings(max_examples=50, deadline=None)
+def test_shift_changes_nothing_and_scale_scales(values, shift, scale):
+    change, error = trend(values, 0, len(values) - 1)
+    moved, same = trend(values * scale + shift, 0, len(values) - 1)
+    assert moved == pytest.approx(scale * change, abs=1e-6)
+    assert same == pytest.approx(scale * error, rel=1e-4, abs=1e-6)
+
+
+@given(SERIES)
+@settings(max_examples=50, deadline=None)
+def test_direction_flips_with_the_sign_and_with_time(values):
+    change, error = trend(values, 0, len(values) - 1)
+    assert trend(-values, 0, len(values) - 1) == pytest.approx((-change, error), abs=1e-9)
+    assert trend(values[::-1], 0, len(values) - 1)[0] == pytest.approx(-change, abs=1e-8)
+    assert wobble(values[::-1]) == pytest.approx(wobble(values)[::-1], abs=1e-9)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.5])
+def test_wobble_of_noise_is_unbiased_under_its_own_correlation(rho):
+    generator = np.random.default_rng(1)
+    squared = [np.mean(wobble(autoregression(generator, 60, rho), rho=rho) ** 2) for _ in range(300)]
+    assert np.sqrt(np.mean(squared)) == pytest.approx(1, abs=0.06)
+
+
+def test_wobble_of_a_parabola_is_its_floor():
+    assert wobble(np.arange(30.0) ** 2, floor=0.01) == pytest.approx(np.full(30, 0.01))
+
+
+def test_wobble_of_four_epochs_is_unknown():
+    assert np.isinf(wobble(np.arange(4.0))).all()
+    assert Moments(np.arange(4.0), wobble(np.arange(4.0))).trends(np.array([0]), np.array([3])).score[0] == 0
+
+
+def test_autocorrelation_is_granted_where_it_is_there():
+    generator = np.random.default_rng(2)
+    granted = {
+        rho: np.mean([wobble_rho(autoregression(generator, 80, rho)) for _ in range(100)])
+        for rho in (0.0, 0.5)
+    }
+    assert granted[0.0] < 0.35
+    assert granted[0.5] > 0.45
+    assert wobble_rho(np.zeros(40)) == MOST_RHO
+    assert wobble_rho(generator.normal(size=12)) == MOST_RHO
+
+
+def test_score_of_white_noise_is_below_its_nominal_size():
+    generator = np.random.default_rng(3)
+    scores = []
+    for _ in range(400):
+        values = generator.normal(size=40)
+        change, error = trend(values, 0, 39, wobble_rho(values))
+        scores.append(change / error)
+    assert np.std(scores) < 1
+
+
+@pytest.mark.parametrize("slope", [-0.3, 0.3])
+def test_direction_agrees_with_the_robust_trend_tests(slope):
+    t = np.arange(40)
+    values = slope * t + np.random.default_rng(4).normal(size=40)
+    change, error = trend(values, 0, 39)
+    tau, p = kendalltau(t, values)
+    assert np.sign(change) == np.sign(tau) == np.sign(theilslopes(values, t).slope)
+    assert abs(change) > 3.4 * error
+    assert p < 1e-3
+
+
+def test_knot_of_a_hinge_is_found():
+    t = np.arange(40.0)
+    hinge = np.maximum(t - 15, 0) * 0.1 + 0.02 * np.random.default_rng(5).normal(size=40)
+    best, low, high = knot_interval((hinge,), (np.full(40, 0.02),), np.arange(3, 37), rho=0.0)
+    assert low <= best <= high
+    assert abs(best - 15) <= 1
+    assert high - low <= 6
+
+
+def test_knot_profile_is_that_of_least_squares():
+    generator = np.random.default_rng(6)
+    values, sd, t = generator.normal(size=25), generator.uniform(0.5, 2, 25), np.arange(25.0)
+    sums = []
+    for knot in range(2, 23):
+        design = np.stack([np.ones(25), t, np.maximum(t - knot, 0)], axis=1) / sd[:, None]
+        sums.append(np.linalg.lstsq(design, values / sd, rcond=None)[1][0])
+    best, low, high = knot_interval((values,), (sd,), np.arange(2, 23), rho=0.0)
+    assert best == 2 + int(np.argmin(sums))
+    inside = 2 + np.flatnonzero(np.array(sums) <= min(sums) + 3.8414588)
+    assert (low, high) == (inside[0], inside[-1])

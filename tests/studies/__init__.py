@@ -1,0 +1,1 @@
+"""Long measurements whose tables stand in the documentation: ``python -m tests.studies``."""
