@@ -6,8 +6,8 @@ that capture uses, so that statistics, causes and views can be tested on real ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.records import STEP_COLUMNS, LossInfo, Pass, PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.stats.calibration import fold_of
 from jupyter_lossacc.stats.order import runs_of_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["RecordingBuilder", "predictions_from_logits", "train_and_record"]
 
@@ -78,7 +81,9 @@ class RecordingBuilder:
                 complete=True,
                 training=training,
                 name=f"{split}_loader",
-                reported_loss=float(predictions.reported_loss.mean()) if reported_mean is None else reported_mean,
+                reported_loss=float(predictions.reported_loss.mean())
+                if reported_mean is None
+                else reported_mean,
                 loss=loss or self.loss,
                 predictions=predictions,
                 accumulators=None if training else sums.to_accumulators(),
@@ -150,7 +155,9 @@ def train_and_record(
             norm = float(torch.stack([g.norm() for g in grads]).norm())
             before = [p.detach().clone() for p in model.parameters()]
             optimizer.step()
-            moved = torch.stack([(p.detach() - b).norm() for p, b in zip(model.parameters(), before, strict=True)])
+            moved = torch.stack(
+                [(p.detach() - b).norm() for p, b in zip(model.parameters(), before, strict=True)]
+            )
             size = torch.stack([b.norm() for b in before]).norm()
             ratio = float(moved.norm() / size)
             step += 1

@@ -7,9 +7,9 @@ is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from jupyter_lossacc.records import LossInfo
 from tests.recordings import RecordingBuilder, train_and_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["SCENARIOS", "digits", "flip", "gaussians", "network"]
 

@@ -6,9 +6,9 @@ known irreducible error, in a second or two on one core.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from jupyter_lossacc.records import Episode, EpisodeKind, LossInfo, Pass, Recording
 from jupyter_lossacc.stats.estimate import Estimate
 from tests.recordings import RecordingBuilder, train_and_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "PAIRS",

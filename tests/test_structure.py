@@ -61,16 +61,20 @@ def test_no_function_is_long(path):
 
 
 def test_nothing_is_left_to_do_or_passed_over():
-    unfinished = re.compile(
-        r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b|pytest\.mark\.(sk" r"ip|xf" r"ail)\b|pytest\.sk" r"ip\("
-    )
+    # Marks in pieces, here and below: this file must not hold what it forbids.
+    marks = ("".join(pieces) for pieces in (("TO", "DO"), ("FIX", "ME"), ("XX", "X")))
+    passed_over = ("".join(pieces) for pieces in (("mark.sk", "ip"), ("mark.xf", "ail"), ("sk", "ip")))
+    pattern = rf"\b({'|'.join(marks)})\b|pytest\.({'|'.join(passed_over)})\b"
+    unfinished = re.compile(pattern)
     sources = [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
     assert [str(p) for p in sources if unfinished.search(p.read_text(encoding="utf-8"))] == []
 
 
 def test_no_tracked_file_names_a_machine_or_a_registry():
     """A path of the machine that wrote it, or a download address, would not hold elsewhere."""
-    names = [*("registry.npmjs", "pypi.org/simple", "files.pythonhosted"), "/root/", "/work/"]
+    hosts = (("registry.npm", "js"), ("py", "pi.org/simple"), ("files.python", "hosted"))
+    folders = (("/", "root", "/"), ("/", "work", "/"))
+    names = ["".join(pieces) for pieces in (*hosts, *folders)]
     binary = {".png", ".ico"}
     for path in tracked():
         if Path(path).suffix in binary or not (ROOT / path).is_file():
@@ -80,7 +84,7 @@ def test_no_tracked_file_names_a_machine_or_a_registry():
 
 
 def test_only_binder_names_the_index_of_cpu_builds():
-    index = "download.pytorch.org"
+    index = "".join(("download.py", "torch.org"))
     named = [
         path
         for path in tracked()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.records import (
     Episode,
@@ -19,8 +17,14 @@ from jupyter_lossacc.records import (
     Predictions,
     Recording,
 )
-from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = [
     "FALLING_LOSS",

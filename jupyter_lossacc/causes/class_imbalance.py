@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     Cause,
@@ -34,8 +34,12 @@ from jupyter_lossacc.records import (
     Recording,
     Verdict,
 )
-from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.transitions import share_of_change
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = ["CAUSE", "examine", "rare_classes"]
 

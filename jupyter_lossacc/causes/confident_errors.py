@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     RISING_LOSS,
@@ -20,8 +20,12 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.cause import share_text as text
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.transitions import share_of_change
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = ["CAUSE"]
 

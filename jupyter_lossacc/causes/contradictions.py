@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.repair import floor_of
-from jupyter_lossacc.records import Accumulators, EpochSummary, Predictions, Recording
-from jupyter_lossacc.stats.calibration import NoiseFloor
 from jupyter_lossacc.stats.miscalibration import floor_interval
 from jupyter_lossacc.stats.rescaling import rescaled_confidence, sure_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.records import Accumulators, EpochSummary, Predictions, Recording
+    from jupyter_lossacc.stats.calibration import NoiseFloor
 
 __all__ = ["Comparison", "Noise", "SureMistakes", "compare_epochs", "measure_noise"]
 

@@ -52,22 +52,24 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             if verdict != "rejected"
             else ""
         ),
-        experiment=Experiment(
-            code=(
-                "def leaky(module):\n"
-                "    for name, child in module.named_children():\n"
-                "        if isinstance(child, nn.ReLU):\n"
-                "            setattr(module, name, nn.LeakyReLU(0.01))\n"
-                "        leaky(child)\n"
-                "leaky(model)\n"
-            ),
-            prediction="With LeakyReLU and otherwise the same code, the training loss falls below "
-            f"{loss:.3f}. If it "
-            "stays there, the units are not what holds it up.",
-        )
-        if verdict != "rejected"
-        else None,
+        experiment=_experiment(loss) if verdict != "rejected" else None,
         strength=last,
+    )
+
+
+def _experiment(loss: float) -> Experiment:
+    return Experiment(
+        code=(
+            "def leaky(module):\n"
+            "    for name, child in module.named_children():\n"
+            "        if isinstance(child, nn.ReLU):\n"
+            "            setattr(module, name, nn.LeakyReLU(0.01))\n"
+            "        leaky(child)\n"
+            "leaky(model)\n"
+        ),
+        prediction="With LeakyReLU and otherwise the same code, the training loss falls below "
+        f"{loss:.3f}. If it "
+        "stays there, the units are not what holds it up.",
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     Cause,
@@ -20,6 +21,9 @@ from jupyter_lossacc.causes.cause import (
 from jupyter_lossacc.causes.outcome import Outcomes, outcomes
 from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording, Verdict
 from jupyter_lossacc.stats.forecast import Forecast, crossing_forecast
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CAUSE"]
 

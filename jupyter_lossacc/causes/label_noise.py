@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     RISING_LOSS,
@@ -33,8 +34,12 @@ from jupyter_lossacc.records import (
     Recording,
     Verdict,
 )
-from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.transitions import share_of_change
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = ["CAUSE"]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, spoken
 from jupyter_lossacc.causes.wording import name_classes, support_of, trained_support
 from jupyter_lossacc.records import Counterfactual, Episode, EpochSummary, Experiment, Finding, Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CAUSE", "examine"]
 
@@ -82,16 +86,20 @@ def _compare(
             "purpose, "
             "this is what resampling does, and the same correction restores the probabilities."
         ),
-        experiment=Experiment(
-            code=(
-                "# prior correction at evaluation time; counts per class of both splits\n"
-                "shift = (val_counts / val_counts.sum()).log() - (train_counts / train_counts.sum()).log()\n"
-                "corrected = logits + shift  # add to the logits, then evaluate as before\n"
-            ),
-            prediction=f"The {where} loss falls with the corrected logits, and accuracy does not fall. If it "
-            "does not change, the difference of proportions is not what drives the loss.",
-        ),
+        experiment=_experiment(where),
         strength=min(1.0, 2 * distance),
+    )
+
+
+def _experiment(where: str) -> Experiment:
+    return Experiment(
+        code=(
+            "# prior correction at evaluation time; counts per class of both splits\n"
+            "shift = (val_counts / val_counts.sum()).log() - (train_counts / train_counts.sum()).log()\n"
+            "corrected = logits + shift  # add to the logits, then evaluate as before\n"
+        ),
+        prediction=f"The {where} loss falls with the corrected logits, and accuracy does not fall. If it "
+        "does not change, the difference of proportions is not what drives the loss.",
     )
 
 

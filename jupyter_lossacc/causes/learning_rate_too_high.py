@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_lossacc.causes.cause import Cause, not_tested, percent
 from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
@@ -12,7 +14,9 @@ from jupyter_lossacc.causes.optimisation import (
     symptoms,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.descent import Descent
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.stats.descent import Descent
 
 __all__ = ["CAUSE", "examine"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
 from jupyter_lossacc.causes.optimisation import descent_of
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.descent import Descent
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.stats.descent import Descent
 
 __all__ = ["CAUSE", "examine"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, spoken
 from jupyter_lossacc.causes.wording import CLASS_TASKS, name_classes
@@ -20,6 +20,9 @@ from jupyter_lossacc.records import (
     Recording,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CAUSE", "examine"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from jupyter_lossacc.causes.cause import evidence, percent
 from jupyter_lossacc.causes.wording import trained_support
-from jupyter_lossacc.records import Evidence, Recording
 from jupyter_lossacc.stats.descent import Descent, describe_descent
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Evidence, Recording
 
 __all__ = [
     "LARGE_BATCH",

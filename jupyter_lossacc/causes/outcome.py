@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.records import Predictions
-from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.resampling import bootstrap
 from jupyter_lossacc.stats.transitions import Outcome, outcome_parts
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Predictions
+    from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = ["Outcomes", "outcomes"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     RISING_LOSS,
@@ -30,6 +31,9 @@ from jupyter_lossacc.records import (
 )
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CAUSE"]
 

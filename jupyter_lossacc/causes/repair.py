@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import Window
-from jupyter_lossacc.records import Accumulators, EpochSummary, Recording
 from jupyter_lossacc.stats.calibration import NoiseFloor, fit_noise_floor
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.miscalibration import Miscalibration, miscalibration
 from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.rescaling import rescaled_nll
 from jupyter_lossacc.stats.transitions import share_of_change
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.causes.cause import Window
+    from jupyter_lossacc.records import Accumulators, EpochSummary, Recording
 
 __all__ = ["Repair", "calibrated_curve", "calibration_of", "floor_of", "repair"]
 

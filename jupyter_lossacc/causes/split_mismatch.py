@@ -103,21 +103,25 @@ def _compare(pair: tuple[EpochSummary, EpochSummary], both: tuple[Predictions, P
             "both splits, "
             "shuffle and split again (stratified, whole groups together) unless the difference is intended."
         ),
-        experiment=Experiment(
-            code=(
-                "pooled = torch.utils.data.ConcatDataset([val_set, test_set])\n"
-                "order = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(0)).tolist()\n"
-                "val_set = torch.utils.data.Subset(pooled, order[: len(val_set)])\n"
-                "test_set = torch.utils.data.Subset(pooled, order[len(val_set) :])\n"
-            ),
-            prediction="After pooling and splitting again the two losses agree within their sampling "
-            "error, at a "
-            f"value between {min(a.mean(), b.mean()):.3f} and {max(a.mean(), b.mean()):.3f}.",
-        )
+        experiment=_experiment(min(a.mean(), b.mean()), max(a.mean(), b.mean()))
         if verdict != "rejected"
         else None,
         sample_ids=both[0].sample_ids[np.argsort(-both[0].nll, kind="stable")[:50]],
         strength=min(1.0, gap),
+    )
+
+
+def _experiment(low: float, high: float) -> Experiment:
+    return Experiment(
+        code=(
+            "pooled = torch.utils.data.ConcatDataset([val_set, test_set])\n"
+            "order = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(0)).tolist()\n"
+            "val_set = torch.utils.data.Subset(pooled, order[: len(val_set)])\n"
+            "test_set = torch.utils.data.Subset(pooled, order[len(val_set) :])\n"
+        ),
+        prediction="After pooling and splitting again the two losses agree within their sampling "
+        "error, at a "
+        f"value between {low:.3f} and {high:.3f}.",
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent, spoken
 from jupyter_lossacc.records import Episode, EpochSummary, Experiment, Finding, Predictions, Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CAUSE", "examine"]
 

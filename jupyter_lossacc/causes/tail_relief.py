@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     FALLING_LOSS,
@@ -19,7 +20,11 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.outcome import Outcomes, outcomes
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.transitions import Outcome
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.stats.transitions import Outcome
 
 __all__ = ["CAUSE"]
 

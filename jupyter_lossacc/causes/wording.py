@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_lossacc.causes.cause import Window, not_tested, window
-from jupyter_lossacc.records import Episode, EpochSummary, Finding, Predictions, Recording
 from jupyter_lossacc.stats.classes import class_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.records import Episode, EpochSummary, Finding, Predictions, Recording
 
 __all__ = [
     "CLASS_TASKS",

@@ -261,8 +261,10 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
     if age >= patience:
         return (
             "undecided",
-            f"The {what} has had no new lowest for {age} epochs ({low}), but has been falling since its "
-            + "last jump: going on may still pay a little.",
+            (
+                f"The {what} has had no new lowest for {age} epochs ({low}), but has been falling since its "
+                "last jump: going on may still pay a little."
+            ),
         )
     return (
         "undecided",

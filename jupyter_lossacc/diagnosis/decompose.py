@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.errors import DiagnosisError
-from jupyter_lossacc.records import EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_nll, fit_noise_floor, fit_temperature, nll_at
 from jupyter_lossacc.stats.transitions import (
     TAIL_PARTS,
@@ -19,6 +17,11 @@ from jupyter_lossacc.stats.transitions import (
     transition_groups,
     weight_parts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jupyter_lossacc.records import EpochSummary, Predictions, Recording
 
 __all__ = ["WAYS", "decompose"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from jupyter_lossacc.causes import CAUSES
 from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, not_tested, percent
 from jupyter_lossacc.diagnosis.headline import headline
 from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["diagnose"]
 
@@ -156,7 +159,7 @@ def _unexplained(episode: Episode, findings: tuple[Finding, ...]) -> list[str]:
                 f"About {percent(rest)} of the rise is not explained by a supported cause of calibration or "
                 "overfitting."
             )
-    if not supported:
+    if not supported and episode.harmful:
         limits.append("No cause examined is supported for this episode.")
     if undecided:
         limits.append(f"Undecided with these records: {', '.join(undecided)}.")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_lossacc.causes.cause import share_text, spoken
 from jupyter_lossacc.diagnosis.checkpoint import best_epoch, stop_or_go
-from jupyter_lossacc.records import Episode, Finding, Recording
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Episode, Finding, Recording
 
 __all__ = ["headline"]
 
@@ -17,7 +21,7 @@ _MOVES = {
     "loss_rises_accuracy_falls": "loss rises and accuracy falls",
 }
 _ALSO = {
-    "both_rise": "; accuracy is still improving",
+    "both_rise": "; accuracy rises all the same",
 }
 
 

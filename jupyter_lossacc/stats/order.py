@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from math import nan, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["runs_of_targets"]
 

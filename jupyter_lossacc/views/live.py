@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_lossacc.views.words import limits_of
+
 if TYPE_CHECKING:
     from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
@@ -23,5 +25,4 @@ class Findings:
     @property
     def limits(self) -> tuple[str, ...]:
         """What could not be recorded or decided, in sentences."""
-        undecided = (line for diagnosis in self.diagnoses for line in diagnosis.limits)
-        return tuple(dict.fromkeys((*self.recording.limits, *undecided)))
+        return limits_of(self.recording, self.diagnoses)

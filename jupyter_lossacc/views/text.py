@@ -11,6 +11,7 @@ from jupyter_lossacc.views.words import (
     cause_title,
     episode_title,
     interval,
+    limits_of,
     measured,
     number,
     percent,
@@ -24,6 +25,7 @@ __all__ = ["report", "summary"]
 
 Diagnoses = Sequence[Diagnosis]
 MAX_NAMED = 10
+MAX_NOTES = 3  # in the summary; the report has all
 
 
 def summary(
@@ -54,10 +56,9 @@ def summary(
     said = advice_line(recording, advice)
     if said:
         lines.append(said)
-    limits = _limits(recording, diagnoses)
-    if limits:
-        more = f" (and {len(limits) - 1} more, see run.limits)" if len(limits) > 1 else ""
-        lines.append(f"Note: {limits[0]}{more}")
+    lines += [f"Note: {line}" for line in recording.limits[:MAX_NOTES]]
+    if len(recording.limits) > MAX_NOTES:
+        lines.append(f"{len(recording.limits) - MAX_NOTES} more notes in run.limits.")
     return "\n".join(lines)
 
 
@@ -86,7 +87,7 @@ def report(
             parts += ["## The whole run", *_findings(diagnosis.findings)]
     if advice is not None and (advice.epoch is not None or advice.reason):
         parts += _checkpoint(advice)
-    limits = _limits(recording, diagnoses)
+    limits = limits_of(recording, diagnoses)
     if limits:
         parts += ["## What could not be recorded or decided", _bullets(limits)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -167,11 +168,6 @@ def _checkpoint(advice: CheckpointAdvice) -> Iterator[str]:
         ]
         yield "\n".join(rows)
     yield advice.optimism
-
-
-def _limits(recording: Recording, diagnoses: Diagnoses) -> tuple[str, ...]:
-    undecided = (line for diagnosis in diagnoses for line in diagnosis.limits)
-    return tuple(dict.fromkeys((*recording.limits, *undecided)))
 
 
 def _bullets(lines: Iterable[str]) -> str:

@@ -11,6 +11,8 @@ from math import floor, isfinite, isinf, isnan, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
     from jupyter_lossacc.stats.estimate import Estimate
 
@@ -25,6 +27,7 @@ __all__ = [
     "episode_title",
     "epochs_of",
     "interval",
+    "limits_of",
     "measured",
     "number",
     "percent",
@@ -193,6 +196,17 @@ def epochs_of(episode: Episode) -> str:
     if episode.start_epoch == episode.end_epoch:
         return f"epoch {episode.start_epoch}"
     return f"epochs {episode.start_epoch}–{episode.end_epoch}"
+
+
+def limits_of(recording: Recording, diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:
+    """Say what could not be recorded or decided, and about which episode."""
+    undecided = []
+    for diagnosis in diagnoses:
+        about = ""
+        if diagnosis.episode is not None:
+            about = f"{capitalized(split_word(diagnosis.episode.split))}, {epochs_of(diagnosis.episode)}: "
+        undecided += [f"{about}{line}" for line in diagnosis.limits]
+    return tuple(dict.fromkeys((*recording.limits, *undecided)))
 
 
 def episode_title(episode: Episode) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -11,8 +11,10 @@ from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes
 from jupyter_lossacc.records import Diagnosis, Episode, EpisodeKind, Finding, Recording
 from jupyter_lossacc.stats.estimate import Estimate
-from tests.recordings import RecordingBuilder
 from tests.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from tests.recordings import RecordingBuilder
 
 __all__ = ["Case", "builder", "case", "over"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from sklearn import metrics
 
 from jupyter_lossacc.causes.class_imbalance import examine, rare_classes
-from jupyter_lossacc.records import Recording
 from tests.recordings import RecordingBuilder
 from tests.scenarios_classes import episode_of, imbalance
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Recording
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from jupyter_lossacc.causes import (
     split_overlap,
     unshuffled_training,
 )
-from jupyter_lossacc.records import Finding, Recording
 from tests import scenarios_classes as scenarios
 from tests.recordings import RecordingBuilder
 from tests.scenarios_classes import episode_of
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Finding, Recording
 
 
 def verdict(finding: Finding | None) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
 from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
-from jupyter_lossacc.records import PassKey, Predictions, Recording
 from tests.causes.cases import builder, case
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import PassKey, Predictions, Recording
 
 
 @pytest.fixture

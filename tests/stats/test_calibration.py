@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,6 @@ from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
 from jupyter_lossacc.capture.reduction import Sums, reduce_rows
-from jupyter_lossacc.records import Accumulators
 from jupyter_lossacc.stats.calibration import (
     BETAS,
     ETAS,
@@ -27,6 +28,9 @@ from jupyter_lossacc.stats.calibration import (
     nll_at,
 )
 from jupyter_lossacc.stats.miscalibration import floor_interval, miscalibration
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Accumulators
 
 
 def sample(

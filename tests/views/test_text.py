@@ -42,8 +42,8 @@ def test_a_retracted_episode_is_not_counted_as_standing():
 
 
 def test_limits_are_named():
-    assert "1 more, see run.limits" in _with_limits("One.", "Two.")
     assert "Note: One." in _with_limits("One.")
+    assert "1 more notes in run.limits" in _with_limits("One.", "Two.", "Three.", "Four.")
 
 
 def _with_limits(*limits):
