@@ -80,7 +80,7 @@ class Bars:
 def bars_for(n_epochs: int) -> Bars:
     """Critical values for a series of `n_epochs` that is judged anew after every epoch."""
     growth = log(max(n_epochs, 60) / 60)
-    return Bars(scan=3.8 + 0.35 * growth, short=20.0, anchored=3.4 + 0.2 * growth)
+    return Bars(scan=3.8 + 0.35 * growth, short=20.0, anchored=3.5 + 0.2 * growth)
 
 
 @dataclass(frozen=True)

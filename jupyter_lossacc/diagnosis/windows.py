@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 SHORTEST = 8  # epochs
 _GRID = 128  # stretches begin and end on a grid of at most this many epochs
 _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more standard errors than this
+_SUSTAINED = 0.5  # share of the critical value that must be reached without the first, or the last, epoch
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
 _CLEARER = 1.0  # standard errors by which a later start or an earlier end must be clearer to be taken
 
@@ -75,7 +76,11 @@ def _significant(
     sign = np.sign(trends.change)
     ahead = sign * moments.trends(first, middle).score > _OPPOSED
     behind = sign * moments.trends(middle, last).score > _OPPOSED
+    # One extreme epoch at an end is no sustained movement.
+    earlier = sign * moments.trends(first, last - 1).score >= _SUSTAINED * critical
+    later = sign * moments.trends(first + 1, last).score >= _SUSTAINED * critical
     moved = (np.abs(trends.score) >= critical) & (np.abs(trends.change) >= least) & ahead & behind
+    moved &= earlier & later
     return trends, np.where(moved, sign, 0).astype(np.int64)
 
 

@@ -41,6 +41,8 @@ _RHO_WINDOW = 15
 # Running quadratic over 7 epochs (Savitzky and Golay, Anal. Chem. 36, 1964), smoothed over +-10 epochs.
 _QUADRATIC_EPOCHS = 7
 _LOCAL_EPOCHS = 10
+_CUT = 12.0
+_KEPT = 0.965  # mean of a squared normal variable cut at 12 times its median
 
 
 def _autocorrelation(length: int, rho: float) -> Floats:
@@ -114,13 +116,27 @@ def wobble_rho(values: Floats) -> float:
     return float(min(MOST_RHO, round(np.ceil(max(estimate, 0.0) / _RHO_STEP) * _RHO_STEP, 1)))
 
 
+def _local_mean(squared: Floats) -> Floats:
+    """Mean over the epochs around each, every term cut at `_CUT` times their median."""
+    n, reach = len(squared), _LOCAL_EPOCHS
+    padded = np.concatenate([np.full(reach, np.nan), squared, np.full(reach, np.nan)])
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    ordered = np.sort(around, axis=1)  # NaN last
+    count = np.isfinite(around).sum(axis=1)
+    rows = np.arange(n)
+    median = (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
+    cut = np.minimum(ordered, _CUT * median[:, None])
+    return np.asarray(np.nansum(cut, axis=1) / count / _KEPT)
+
+
 def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floats:
     r"""Local standard deviation of the epoch-to-epoch wobble of a series.
 
     At each epoch :math:`r_t` is the residual of a quadratic fitted to the seven nearest epochs, and
     :math:`d_j` its variance under unit AR(1) noise, j being the epoch's place among the seven; then
     :math:`s_t^2` is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 10`, but at
-    least half its median over the series.
+    least half its median over the series. A term counts for no more than 12 times the median of those
+    epochs: where the first epochs bend too steeply for the quadratic, that is not wobble.
 
     Parameters
     ----------
@@ -142,10 +158,7 @@ def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floa
         return np.full(n, np.inf)
     residuals, left = _running_residuals(values, length, rho)
     squared = residuals**2 / left
-    total = np.concatenate([[0.0], np.cumsum(squared)])
-    first = np.maximum(np.arange(n) - _LOCAL_EPOCHS, 0)
-    last = np.minimum(np.arange(n) + _LOCAL_EPOCHS + 1, n)
-    local = (total[last] - total[first]) / (last - first)
+    local = _local_mean(squared)
     variance = np.maximum(local, 0.5 * np.median(local))
     return np.asarray(np.sqrt(np.maximum(variance, floor**2)))
 
