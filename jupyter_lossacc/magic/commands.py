@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from jupyter_lossacc.magic.options import Parser
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jupyter_lossacc.run import Run
 
@@ -128,13 +129,33 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from jupyter_lossacc.causes.pages import ids
+    """Show a small training that has a cause by construction, run it under the panel, name its page."""
+    from jupyter_lossacc.magic.demos import DEMOS
+    from jupyter_lossacc.session import record
 
-    cause = arguments.cause or ids()[0]
-    raise LossAccError(
-        "runs whose cause is known by construction are not part of this version yet. The page of a cause is "
-        f"there: %lossacc explain {cause}."
-    )
+    if arguments.cause is None:
+        lines = [f"- `%lossacc demo {name}` – {demo.what}" for name, demo in DEMOS.items()]
+        _markdown("\n".join(["Small trainings that have a cause by construction:", "", *lines]))
+        return
+    demo = DEMOS.get(arguments.cause)
+    if demo is None:
+        near = get_close_matches(arguments.cause, DEMOS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise LossAccError(f"there is a demo for {', '.join(DEMOS)}; got {arguments.cause!r}.{hint}")
+    _markdown(f"```python\n{demo.source}```")
+    # A namespace of its own: the user's variables stay as they are.
+    with record(f"demo-{arguments.cause}", store="none"), _own_random_numbers():
+        exec(compile(demo.source, "<lossacc demo>", "exec"), {"__name__": "__demo__"})  # noqa: S102 - our own text
+    _markdown(f"What this pattern is, and is not: `%lossacc explain {arguments.cause}`")
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Give torch's random numbers back as they were: a demo must not change what the user runs next."""
+    import torch
+
+    with torch.random.fork_rng():
+        yield
 
 
 def _find(arguments: argparse.Namespace) -> Run:
@@ -203,7 +224,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "demo": Command(
         "demo [CAUSE]",
-        "a run whose cause is known (not yet)",
+        "run a small training whose cause is known",
         lambda parser: parser.add_argument("cause", metavar="CAUSE", nargs="?", default=None),
         _demo,
     ),

@@ -106,7 +106,7 @@ def test_delete_takes_the_run_from_disk(shell: InteractiveShell, capsys: pytest.
         ),
         ("wide", "To record a training under this name, put %%lossacc wide above its cell."),
         ("compare a b", "%lossacc compare is not part of this version yet."),
-        ("demo", "not part of this version yet. The page of a cause is there: %lossacc explain"),
+        ("demo overconfidense", "Did you mean overconfidence?"),
         ("show narrow", "No run 'narrow' in lossacc_runs. The latest runs there: 20260101T000000Z-wide."),
         ("samples --split test", "No complete pass of a split called 'test'; this run has: train, val."),
         ("samples --split train", "were not kept. Record with `--keep all`"),
