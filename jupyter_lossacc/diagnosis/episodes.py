@@ -106,24 +106,9 @@ def _episodes_of(
                 windows.append(window)
         windows += search.place(kinds, windows)
     lost = [replace(episode, retracted=True) for episode, window in carried if window not in windows]
-    shown = [_describe(split, window) for window in _joined(split, windows)]
+    shown = [_describe(split, window) for window in windows]
     gone = [e for e in retracted + lost if not any(_same_place(e, other) for other in shown)]
     return shown + gone
-
-
-def _joined(split: _Split, windows: list[Window]) -> list[Window]:
-    """Make one of neighbouring stretches of the same kind, where the whole is such a stretch too."""
-    joined: list[Window] = []
-    for window in sorted(windows, key=lambda w: w.first):
-        before = joined[-1] if joined else None
-        if before is not None and before.kind == window.kind and window.first - before.last <= 2:
-            a, b = np.array([before.first]), np.array([window.last])
-            whole = which_kinds(split.curves, a, b, split.bars.relaxed(), anchored=True)[window.kind][0]
-            if whole:
-                joined[-1] = Window(before.first, window.last, window.kind, before.anchored, float(whole))
-                continue
-        joined.append(window)
-    return joined
 
 
 def _overlapped(window: Window, others: Sequence[Window]) -> bool:
