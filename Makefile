@@ -61,3 +61,4 @@ bench: ## Measure what recording costs a training loop
 studies: ## Make the documentation's tables again (hours)
 	@bash .ci/setup studies
 	@$(PY) examples/quickstart_seeds.py --write
+	@$(PY) -m tests.studies

@@ -76,6 +76,9 @@ class Kernel:
         `then` is a cell queued behind it at once, as by "Run All"; the kernel is interrupted
         `interrupt` times, a moment after the cell has written "go".
         """
+        if then is not None:
+            # Keeps the kernel busy until both cells wait in its queue, as by "Run All".
+            self.client.execute("import time; time.sleep(0.2); del time", silent=True)
         mine = self.client.execute(code, store_history=True)
         behind = self.client.execute(then, store_history=True) if then is not None else None
         reply, waiting = Reply(), {mine, *([behind] if behind else [])}
