@@ -72,7 +72,7 @@ def test_nothing_is_left_to_do_or_passed_over():
 
 def test_no_tracked_file_names_a_machine_or_a_registry():
     """A path of the machine that wrote it, or a download address, would not hold elsewhere."""
-    hosts = (("registry.npm", "js"), ("py", "pi.org/simple"), ("files.python", "hosted"))
+    hosts = (("registry.n", "pmjs"), ("py", "pi.org/simple"), ("files.py", "thonhosted"))
     folders = (("/", "root", "/"), ("/", "work", "/"))
     names = ["".join(pieces) for pieces in (*hosts, *folders)]
     binary = {".png", ".ico"}
