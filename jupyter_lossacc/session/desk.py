@@ -171,12 +171,14 @@ class Desk:
         )
 
     def _episodes(self, recording: Recording, *, final: bool) -> tuple[Episode, ...]:
-        if not final:
-            return find_episodes(recording, self._shown)
-        # The closing view shows what `Run.episodes` will find when the stored run is loaded again;
-        # bands shown on the way and not confirmed stay visible in grey.
-        confirmed = find_episodes(recording)
-        return withdrawn(self._shown, confirmed) + confirmed
+        if final:
+            # The closing view shows what `Run.episodes` will find when the stored run is loaded again;
+            # alarms shown on the way and not confirmed stay visible in grey.
+            confirmed = find_episodes(recording)
+            found = withdrawn(self._shown, confirmed) + confirmed
+        else:
+            found = find_episodes(recording, self._shown)
+        return tuple(e for e in found if e.harmful or not e.retracted)
 
     def _analyse(self) -> None:
         self.view.update(self._findings())
