@@ -20,6 +20,7 @@ from jupyter_lossacc.records import (
     Recording,
     RunInfo,
 )
+from jupyter_lossacc.session.notes import is_expectation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +46,9 @@ class Ledger:
         self._lock = threading.Lock()
         self._summaries: list[EpochSummary] = list(earlier.summaries) if earlier else []
         self._chunks: list[Mapping[str, Floats]] = [earlier.steps] if earlier else []
-        self._limits: dict[str, None] = dict.fromkeys(earlier.limits if earlier else ())
+        self._limits: dict[str, None] = dict.fromkeys(
+            line for line in (earlier.limits if earlier else ()) if not is_expectation(line)
+        )
         self._predictions: OrderedDict[PassKey, Predictions] = OrderedDict()
         self._bytes = 0
         self._on_disk: Callable[[PassKey], Predictions] | None = earlier.load if earlier else None

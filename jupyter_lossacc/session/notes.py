@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.capture import Counters
     from jupyter_lossacc.records import Recording
 
-__all__ = ["closing_notes"]
+__all__ = ["closing_notes", "is_expectation"]
 
 _BY_HAND = "hand batches over with recorder.log_batch(...) (see `%lossacc?`)"
 
 
-def closing_notes(counters: Counters, recordings: Sequence[Recording], status: str) -> tuple[str, ...]:
+def is_expectation(sentence: str) -> bool:
+    """Whether a sentence says what a cell lacked: a cell that resumes its run may bring it."""
+    return sentence.startswith("Expected ")
+
+
+def closing_notes(
+    counters: Counters, recordings: Sequence[Recording], status: str, *, resumed: bool = False
+) -> tuple[str, ...]:
     """Say what was not seen; empty when all is as it should be.
 
     Parameters
@@ -26,9 +33,11 @@ def closing_notes(counters: Counters, recordings: Sequence[Recording], status: s
         One per run.
     status : str
         How the cell ended.
+    resumed : bool
+        The cell continues an earlier run, and may only evaluate.
     """
     return (
-        *_about_training(counters, status),
+        *(() if resumed and counters.losses else _about_training(counters, status)),
         *_about_values(counters),
         *_about_validation(counters, recordings),
     )

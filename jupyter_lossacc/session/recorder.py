@@ -128,9 +128,9 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
             )
         status = _status(error)
-        notes = closing_notes(
-            self._capture.counters, [desk.ledger.recording() for desk in self._desks], status
-        )
+        recordings = [desk.ledger.recording() for desk in self._desks]
+        resumed = self._earlier is not None
+        notes = closing_notes(self._capture.counters, recordings, status, resumed=resumed)
         for desk in self._desks:
             self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import jupyter_lossacc as la
 from tests.digits import Training
@@ -73,6 +74,24 @@ def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
     assert run.id == first.id
     assert run.metrics.query("split == 'val'")["epoch"].tolist() == [1, 2, 3, 4]
     assert run.steps["step"].tolist() == list(range(1, 25))
+
+
+def test_validation_in_the_next_cell_joins_the_run(tmp_path: Path) -> None:
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with la.record("apart", store=tmp_path, view="none"):
+        for a, b in DataLoader(TensorDataset(x[:40], y[:40]), 8, shuffle=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(a), b).backward()
+            optimizer.step()
+    assert "only trained" in la.last_run().limits[0]
+    with la.record(store=tmp_path, view="none", resume="apart"), torch.no_grad():
+        for a, b in DataLoader(TensorDataset(x[40:], y[40:]), 8):
+            nn.functional.cross_entropy(model(a), b)
+    run = la.load_run("apart", tmp_path)
+    assert run.metrics[["split", "epoch"]].to_numpy().tolist() == [["train", 1], ["val", 1]]
+    assert not run.recording.limits
 
 
 def test_an_error_passes_through_and_keeps_what_was_recorded(tmp_path: Path) -> None:
