@@ -10,6 +10,7 @@ import torch
 
 from tests.studies.measure import measure
 from tests.studies.tables import healthy_table, null_table, planted_table, positive_table
+from tests.studies.truth import planted_truth
 
 HERE = Path(__file__).parent
 
@@ -36,6 +37,7 @@ def main() -> None:
     """Run, keep the results, and print the tables."""
     torch.set_num_threads(1)
     results = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    results["planted truth"] = planted_truth()
     (HERE / "results.json").write_text(json.dumps(results, indent=0) + "\n", encoding="utf-8")
     write_readme(results)
     for table in (healthy_table, null_table, planted_table, positive_table):

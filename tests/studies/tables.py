@@ -38,7 +38,7 @@ def healthy_table(results: dict[str, Any]) -> str:
             name,
             _rate(sum(bool(r["harmful"]) for r in group), len(group)),
             str(sum(r["growing surer"] for r in group)),
-            str(sum(r["test loss rises"] for r in group)),
+            _with_test(group),
             *(str(sum(r[rule] for r in group)) for rule in NAMES),
         ]
         for name, group in groups
@@ -47,6 +47,12 @@ def healthy_table(results: dict[str, Any]) -> str:
     return _table(
         ["healthy runs", "harmful shown (95 % bound)", "growing surer", "test loss rises", *NAMES], rows
     )
+
+
+def _with_test(group: list[dict[str, Any]]) -> str:
+    """Runs whose test loss rises, among those that have a test split."""
+    known = [r["test loss rises"] for r in group if HEALTHY[r["training"]].sizes[2]]
+    return f"{sum(known)}/{len(known)}" if known else "no test split"
 
 
 def null_table(results: dict[str, Any]) -> str:
@@ -79,6 +85,9 @@ def planted_table(results: dict[str, Any]) -> str:
                 cell = cells[n, rise]
                 row.append(f"{100 * sum(r[what] for r in cell['rows']) / cell['runs']:.0f} %")
             rows.append(row)
+    truth = {row["rise"]: row for row in results["planted truth"]}
+    rows.append(["population", "loss, nats", *(f"{truth[rise]['loss']:+.2f}" for rise in RISES)])
+    rows.append(["population", "accuracy", *(f"{100 * truth[rise]['accuracy']:+.1f} pp" for rise in RISES)])
     return _table(["samples", "", *(f"accuracy +{100 * rise:.0f} pp" for rise in RISES)], rows)
 
 
