@@ -227,9 +227,10 @@ class Interpreter:
     def _assign(self, event: LossEvent) -> None:
         """Put one loss into its pass."""
         attribution, run = self.attribution, self.run
-        if not math.isfinite(event.value) and event.call.name != "unknown":
-            self._not_finite(event)
+        broken = not math.isfinite(event.value) and event.call.name != "unknown"
         if not attribution.classifies(event):
+            if broken:
+                self._not_finite(event, run.epoch)
             run.add_root(event, 0)
             return
         if event.match is None:
@@ -249,16 +250,18 @@ class Interpreter:
             opened = self.passes.training(event, ids, revisited=attribution.revisited)
         else:
             opened = self.passes.evaluation(event, ids, revisited=attribution.revisited)
+        if broken:
+            self._not_finite(event, opened.epoch)
         opened.add(event, columns, ids, attribution.value(event))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
 
-    def _not_finite(self, event: LossEvent) -> None:
+    def _not_finite(self, event: LossEvent, epoch: int) -> None:
         counters = self.counters
         counters.not_finite += 1
         if counters.first_not_finite is None:
             split = "train" if event.phase == "train" else "val"
-            counters.first_not_finite = (split, self.run.epoch, self.run.step)
+            counters.first_not_finite = (split, epoch, self.run.step)
 
     # ------------------------------------------------------------------ end of a flush
     def _settle(self) -> None:

@@ -52,6 +52,12 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return not_tested(
             ID, f"Fewer than {MIN_EPOCHS} evaluated epochs: too few to tell a trend from chance."
         )
+    last = recording.series(w.split)[-1]
+    if not (np.isfinite(last.nll) and np.isfinite(w.loss_change) and np.isfinite(w.accuracy_change)):
+        return not_tested(
+            ID,
+            f"The {spoken(w.split)} loss is not finite at epoch {last.epoch}: there is no wobble to measure.",
+        )
     m = _movement(w, rises=rising_window(recording, episode) is not None)
     return Finding(
         cause=ID,

@@ -109,7 +109,7 @@ def _diagnosis(
     facts: tuple[Finding, ...],
 ) -> Diagnosis:
     findings, limits = examined
-    findings = _explain_away(findings, facts)
+    findings = _contradicted(_explain_away(findings, facts))
     ranked = tuple(sorted(findings, key=_rank))
     if episode is not None:
         limits = limits + _unexplained(episode, ranked)
@@ -137,9 +137,20 @@ def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[F
     return result
 
 
+def _contradicted(findings: list[Finding]) -> list[Finding]:
+    """Leave out "nothing unusual" where something else is supported."""
+    if any(f.verdict == "supported" and f.cause != "fluctuation" for f in findings):
+        return [f for f in findings if f.cause != "fluctuation" or f.verdict != "supported"]
+    return findings
+
+
 def _rank(f: Finding) -> tuple[int, bool, int, float]:
     small = f.share is not None and np.isfinite(f.share.value) and f.share.value < 0.2
-    return (_VERDICTS[f.verdict], small, _TIER.get(f.cause, len(_TIERS)), -f.strength)
+    tier = _TIER.get(f.cause, len(_TIERS))
+    if f.cause in _ADDITIVE and f.share is not None and np.isfinite(f.share.value):
+        # These two cut one change between them: the larger part comes first.
+        return (_VERDICTS[f.verdict], small, _TIER["overfitting"], -f.share.value)
+    return (_VERDICTS[f.verdict], small, tier, -f.strength)
 
 
 def _words(cause: str) -> str:
