@@ -1,0 +1,21 @@
+"""Ordinary training loops in many styles, by theme."""
+
+from tests.capture.loops import criteria, evaluating, in_memory, loaders, plain, stepping
+from tests.capture.loops.registry import EXPECTED, LOOPS, WEIGHTS, evaluate, fit, loop, sgd, train_one
+
+__all__ = [
+    "EXPECTED",
+    "LOOPS",
+    "WEIGHTS",
+    "criteria",
+    "evaluate",
+    "evaluating",
+    "fit",
+    "in_memory",
+    "loaders",
+    "loop",
+    "plain",
+    "sgd",
+    "stepping",
+    "train_one",
+]
