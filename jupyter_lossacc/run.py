@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.errors import DiagnosisError
 from jupyter_lossacc.views.live import Findings
+from jupyter_lossacc.views.words import epochs_seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,9 +327,10 @@ class Run:
 
     def __repr__(self) -> str:
         """Name, state and size; the diagnosis itself is `report()`."""
-        epochs = max((s.epoch for s in self.recording.summaries), default=0)
         splits = ", ".join(self.recording.splits()) or "none"
-        return f"<Run {self.name!r} ({self.id}): {self.status}, {epochs} epochs, splits {splits}>"
+        return (
+            f"<Run {self.name!r} ({self.id}): {self.status}, {epochs_seen(self.recording)}, splits {splits}>"
+        )
 
 
 _FIELD = {"target": "targets"}

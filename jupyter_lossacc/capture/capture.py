@@ -33,6 +33,7 @@ from jupyter_lossacc.capture.outputs import OutputTaps
 from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.capture.reading import Reader
 from jupyter_lossacc.capture.sink import Counters, Sink
+from jupyter_lossacc.capture.stopping import Stopper
 from jupyter_lossacc.capture.weights import WeightKeeper
 from jupyter_lossacc.errors import CaptureError, LossAccWarning
 
@@ -59,8 +60,8 @@ class Capture:
         Loaders, datasets or tensors that the user named explicitly.
     keep : str
         Kept for the session; capture hands over every pass.
-    stop : threading.Event, optional
-        When set, `StopTraining` is raised after the current optimiser step.
+    stop, stop_later : threading.Event, optional
+        When set, `StopTraining` is raised after the current optimiser step; when the epoch is over.
     resume_from : tuple of (epoch, step), optional
         Where an earlier recording of the same run ended.
     namespace : mapping, optional
@@ -81,6 +82,7 @@ class Capture:
         splits: Mapping[str, object] | None = None,
         keep: str = "val",
         stop: threading.Event | None = None,
+        stop_later: threading.Event | None = None,
         resume_from: tuple[int, int] | None = None,
         namespace: Mapping[str, Any] | None = None,
         keep_weights: bool = False,
@@ -90,7 +92,7 @@ class Capture:
         self._said: set[str] = set()
         self._failed: set[str] = set()
         self._patches = Patches()
-        self._stop = stop
+        self._stop = (stop, stop_later)
         self.journal = Journal(self._read, self._contain)
         self.models = Models(self.journal, namespace or {})
         self._reader = Reader({}, self._deliver, self._contain)
@@ -154,7 +156,8 @@ class Capture:
         self._reader.originals = install_losses(patches, journal)
         install_backward(patches, journal)
         install_loaders(patches, journal, self.models.names, Datasets())
-        optimizers = OptimizerTaps(journal, self._stop, self.models.hidden_weights)
+        stopper = Stopper(journal, *self._stop, lambda: self._interpreter.run.epoch)
+        optimizers = OptimizerTaps(journal, stopper, self.models.hidden_weights)
         optimizers.found = self._optimizer_found
         optimizers.install(patches)
         self.models.install(patches)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
+    from jupyter_lossacc.capture.loaders import LoaderPass
+
 __all__ = [
     "BACKWARD",
     "BATCH",
@@ -62,6 +64,7 @@ class Journal:
         self.no_grad = False  # whether the last loss was computed without gradients
         self.inside_step = 0  # an optimiser is running the user's closure
         self.n_steps = 0
+        self.source: LoaderPass | None = None  # of the batch given last
         self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
         self.model: weakref.ref[torch.nn.Module] | None = None
         self.mode_layers: int | None = None  # layers of that model that depend on its mode

@@ -235,6 +235,7 @@ class _Taps:
             self.journal.first_batch()
         self.journal.n_bytes += sum(leaf.nbytes for leaf in leaves)
         self.journal.entries.append((BATCH, batch))
+        self.journal.source = current
 
     @staticmethod
     def indices_of(iterator: Any, current: LoaderPass) -> Any:

@@ -13,14 +13,13 @@ from torch.optim import optimizer as torch_optimizer
 
 from jupyter_lossacc.capture.backward import forget_old
 from jupyter_lossacc.capture.journal import OPTIMIZER, STEP, Journal
-from jupyter_lossacc.errors import StopTraining
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from types import FrameType
 
     from jupyter_lossacc.capture.patches import Patches
+    from jupyter_lossacc.capture.stopping import Stopper
 
 __all__ = ["OptimizerTaps"]
 
@@ -55,17 +54,17 @@ class OptimizerTaps:
     Parameters
     ----------
     journal : Journal
-    stop : threading.Event, optional
-        When set, `StopTraining` is raised after the current step.
+    stopper : Stopper
+        Ends the training where the user asked for it.
     hidden_weights : callable
         Gives the weights of the layers whose rows are hidden units, by id of the parameter.
     """
 
     def __init__(
-        self, journal: Journal, stop: threading.Event | None, hidden_weights: Callable[[Any], frozenset[int]]
+        self, journal: Journal, stopper: Stopper, hidden_weights: Callable[[Any], frozenset[int]]
     ) -> None:
         self.journal = journal
-        self.stop = stop
+        self.stopper = stopper
         self.hidden_weights = hidden_weights
         self.found: Callable[[frozenset[int], FrameType | None], None] | None = None
         self._keys: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -118,9 +117,17 @@ class OptimizerTaps:
         return known[1]
 
     def before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """Measure gradients, after any unscaling and clipping, before they are used."""
+        """Measure gradients, after any unscaling and clipping, before they are used.
+
+        Raises
+        ------
+        StopTraining
+            When the user asked to stop at the end of an epoch, and it is over.
+        """
         if not self.journal.here():
             return
+        if not self.journal.inside_step:
+            self.stopper.before()
         self.journal.inside_step += 1
         try:
             if len(args) < 2 and not kwargs.get("closure"):
@@ -144,10 +151,8 @@ class OptimizerTaps:
             self._note(optimizer)
         except Exception as error:
             journal.contain("optimizer", error)
-        if self.stop is not None and self.stop.is_set() and not journal.inside_step:
-            # One press stops one training: a loop that catches the stop may go on, or train the next fold.
-            self.stop.clear()
-            raise StopTraining(journal.n_steps)
+        if not journal.inside_step:
+            self.stopper.after()
 
     def _note(self, optimizer: Any) -> None:
         journal = self.journal

@@ -44,15 +44,14 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     Attributes
     ----------
-    stop : threading.Event
-        Set it to end the training after the current optimiser step.
+    stop, stop_later : threading.Event
+        Set one to end the training after the current optimiser step; when its epoch is over.
     """
 
     def __init__(self, options: Options, *, view: Callable[[Recorder], View], cell: str = "") -> None:
         self.options = options
-        self.stop = threading.Event()
-        self._make_view = view
-        self._cell = cell
+        self.stop, self.stop_later = threading.Event(), threading.Event()
+        self._make_view, self._cell = view, cell
         self._desks: list[Desk] = []
         self._waiting_view: View | None = None  # shown before the first run is recognised
         self._capture: Capture | None = None
@@ -101,6 +100,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             splits=self.options.split,
             keep=self.options.keep,
             stop=self.stop,
+            stop_later=self.stop_later,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
             keep_weights=self.options.keep_weights == "best",
         )
@@ -396,5 +396,5 @@ def record(
         save=save,
     )
     return Recorder(
-        options, view=lambda recorder: make_view(options.view, options.save, recorder.stop), cell=cell
+        options, view=lambda r: make_view(options.view, options.save, r.stop, r.stop_later), cell=cell
     )

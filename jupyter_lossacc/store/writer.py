@@ -87,7 +87,7 @@ class RunWriter:
         table = tables.summaries_table(self.info.run_id, [number], [summary])
         tables.write_table(self._part("metrics", number, number), table, **tables.METRICS_PACKING)
         self._set(
-            epochs=max(summary.epoch, self._head.get("epochs", 0)),
+            epochs=max(summary.epoch if summary.complete else 0, self._head.get("epochs", 0)),
             steps=max(summary.step, self._head.get("steps", 0)),
             passes=self._next_pass,
             splits=list(dict.fromkeys([*self._head.get("splits", ()), summary.split])),

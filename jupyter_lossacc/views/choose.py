@@ -20,7 +20,7 @@ def in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def make_view(view: str, save: str, stop: threading.Event) -> NoView:
+def make_view(view: str, save: str, stop: threading.Event, stop_later: threading.Event) -> NoView:
     """Return the view called `view`; outside a notebook, panel and figure become text."""
     from jupyter_lossacc.views.plain import NoView, TextView
 
@@ -30,4 +30,4 @@ def make_view(view: str, save: str, stop: threading.Event) -> NoView:
         return TextView()
     from jupyter_lossacc.views.panel.show import FigureView, PanelView
 
-    return PanelView(save, stop) if view == "panel" else FigureView(save)
+    return PanelView(save, stop, stop_later) if view == "panel" else FigureView(save)

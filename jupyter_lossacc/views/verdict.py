@@ -11,6 +11,7 @@ from jupyter_lossacc.views.words import (
     STATUSES,
     capitalized,
     episode_title,
+    epochs_seen,
     number,
     percent,
     split_word,
@@ -114,9 +115,8 @@ def advice_line(recording: Recording, advice: CheckpointAdvice | None) -> str:
 
 def status_line(recording: Recording, status: str) -> str:
     """Say the state, how many epochs and steps, and the time taken."""
-    epochs = max((s.epoch for s in recording.summaries if s.complete), default=0)
     steps = len(recording.steps.get("step", ()))
-    parts = [STATUSES.get(status, status), f"{epochs} epoch{'' if epochs == 1 else 's'}"]
+    parts = [STATUSES.get(status, status), epochs_seen(recording)]
     if steps:
         parts.append(f"{steps:,} steps")
     seconds = max((s.seconds for s in recording.summaries), default=0.0)

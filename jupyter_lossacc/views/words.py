@@ -26,6 +26,7 @@ __all__ = [
     "class_name",
     "episode_title",
     "epochs_of",
+    "epochs_seen",
     "interval",
     "limits_of",
     "measured",
@@ -196,6 +197,14 @@ def epochs_of(episode: Episode) -> str:
     if episode.start_epoch == episode.end_epoch:
         return f"epoch {episode.start_epoch}"
     return f"epochs {episode.start_epoch}–{episode.end_epoch}"
+
+
+def epochs_seen(recording: Recording) -> str:
+    """Say how many epochs a run has; one that was cut short is named as such."""
+    whole = max((s.epoch for s in recording.summaries if s.complete), default=0)
+    begun = max((s.epoch for s in recording.summaries), default=0)
+    said = f"{whole:,} epoch{'' if whole == 1 else 's'}"
+    return f"{said} and part of epoch {begun:,}" if begun > whole else said
 
 
 def limits_of(recording: Recording, diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:

@@ -102,18 +102,23 @@ def test_the_snapshot_is_never_pushed(panel):
 
 
 def test_stop_sets_the_event_and_is_answered(panel):
-    asked = threading.Event()
-    panel._on_stop = asked.set
     panel._on_message(panel, {"t": "stop", "run": panel.run}, None)
-    assert panel.stop_asked.is_set()
-    assert asked.is_set()
-    assert panel.sent[-1][0] == {"t": "ack"}
+    assert panel.stop.is_set()
+    assert not panel.stop_later.is_set()
+    assert panel.sent[-1][0] == {"t": "ack", "at": "step"}
+
+
+def test_stop_at_the_end_of_the_epoch_is_another_event(panel):
+    panel._on_message(panel, {"t": "stop", "run": panel.run, "at": "epoch"}, None)
+    assert panel.stop_later.is_set()
+    assert not panel.stop.is_set()
+    assert panel.sent[-1][0] == {"t": "ack", "at": "epoch"}
 
 
 def test_a_click_on_another_run_stops_nothing(panel):
     panel._on_message(panel, {"t": "stop", "run": "an earlier run"}, None)
     panel._on_message(panel, {"t": "hello"}, None)
-    assert not panel.stop_asked.is_set()
+    assert not panel.stop.is_set()
     assert panel.sent == []
 
 
@@ -122,7 +127,7 @@ def test_the_router_of_new_kernels_hears_stop_and_changes_no_route(panel):
         "content": {"comm_id": "c", "data": {"method": "custom", "content": {"t": "stop", "run": panel.run}}}
     }
     assert panel._route(message["content"]["data"], "subshell-1") == "subshell-1"
-    assert panel.stop_asked.is_set()
+    assert panel.stop.is_set()
     assert panel._route(None, None) is None
     assert panel._route({"content": "text"}, 3) == 3
 

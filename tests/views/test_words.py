@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from jupyter_lossacc.records import Episode
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.views import words
+from jupyter_lossacc.views.verdict import status_line
+from tests.views.states import simulate
 
 EPISODE = Episode(
     split="val",
@@ -23,6 +25,15 @@ EPISODE = Episode(
     holds_on_new_data="undecided",
     n_needed=4321,
 )
+
+
+def test_an_epoch_that_was_cut_short_is_said_as_such():
+    recording = simulate(epochs=3, samples=40).build("interrupted")
+    assert words.epochs_seen(recording) == "3 epochs"
+    begun = replace(recording.summaries[-1], split="train", epoch=4, complete=False)
+    cut = replace(recording, summaries=(*recording.summaries, begun))
+    assert words.epochs_seen(cut) == "3 epochs and part of epoch 4"
+    assert "3 epochs and part of epoch 4" in status_line(cut, "interrupted")
 
 
 def test_examples_hold():

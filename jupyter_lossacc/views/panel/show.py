@@ -34,22 +34,22 @@ class PanelView(NoView):
     ----------
     save : {"html", "static", "none"}
         What stays in the saved notebook.
-    stop : threading.Event
-        Set when Stop is pressed.
+    stop, stop_later : threading.Event
+        Set when the reader asks to stop at once, or at the end of the epoch.
     """
 
     live = True
 
-    def __init__(self, save: str, stop: threading.Event) -> None:
+    def __init__(self, save: str, stop: threading.Event, stop_later: threading.Event) -> None:
         self._save = save
-        self._stop = stop
+        self._stop, self._stop_later = stop, stop_later
         self._panel: Panel | None = None
         self._drawn = 0.0
         self._handle: Any = None
 
     def open(self, name: str) -> None:
         """Show an empty panel."""
-        self._panel = Panel(_state(_nothing_yet(name)), on_stop=self._stop.set)
+        self._panel = Panel(_state(_nothing_yet(name)), stop=self._stop, stop_later=self._stop_later)
         self._handle = display(self._panel, display_id=True)
 
     def steps(self, columns: Mapping[str, Floats]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -66,13 +66,9 @@ class Panel(anywidget.AnyWidget):
     ----------
     state : dict
         First state, from `panel_state`.
-    on_stop : callable, optional
-        Called once when Stop is pressed, on whatever thread the message came in.
-
-    Attributes
-    ----------
-    stop_asked : threading.Event
-        Set when Stop is pressed; the only thing that a click changes in the kernel.
+    stop, stop_later : threading.Event, optional
+        Set when the reader asks to stop at once, or at the end of the epoch, on whatever thread the
+        message comes in; the only thing that a click changes in the kernel during a run.
     """
 
     _esm = module_source()
@@ -80,9 +76,15 @@ class Panel(anywidget.AnyWidget):
     # Never assigned, so never pushed: `get_state` fills it when a page opens or reloads.
     snapshot = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, state: Mapping[str, Any], *, on_stop: Callable[[], None] | None = None) -> None:
-        self.stop_asked = threading.Event()
-        self._on_stop = on_stop
+    def __init__(
+        self,
+        state: Mapping[str, Any],
+        *,
+        stop: threading.Event | None = None,
+        stop_later: threading.Event | None = None,
+    ) -> None:
+        self.stop = stop or threading.Event()
+        self.stop_later = stop_later or threading.Event()
         self._lock = threading.RLock()
         self._state: dict[str, Any] = dict(state)
         self._axis = _LiveAxis()
@@ -223,11 +225,9 @@ class Panel(anywidget.AnyWidget):
         # May run on a subshell thread beside the user's cell: flip the event, answer, nothing else.
         # A click queued for an earlier run arrives late and must not stop this one.
         if content.get("t") == "stop" and content.get("run") == self.run:
-            first = not self.stop_asked.is_set()
-            self.stop_asked.set()
-            self.send({"t": "ack"})
-            if first and self._on_stop is not None:
-                self._on_stop()
+            at = "epoch" if content.get("at") == "epoch" else "step"
+            (self.stop_later if at == "epoch" else self.stop).set()
+            self.send({"t": "ack", "at": at})
 
     def _route(self, data: Any, default: Any = None) -> Any:
         # Called in the shell-channel thread for every message, also where no subshell exists.
