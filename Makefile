@@ -47,6 +47,12 @@ panel: ## Build the panel's JavaScript and CSS from views/panel/js
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer (Debian: apt-get install nodejs npm)." >&2; exit 1; }
 	@cd $(PANEL)/js && npm ci --silent --no-audit --no-fund && npm run --silent build
 
+.PHONY: site
+site: ## Build the documentation as a site in build/site; warnings are errors
+	@bash .ci/setup dev
+	@$(PY) -m sphinx -q -W --keep-going -b html -c .ci/site . build/site
+	@echo "Built: build/site/index.html"
+
 .PHONY: screenshot
 screenshot: ## Take the README's pictures of the panel from the quickstart
 	@bash .ci/setup browser

@@ -13,6 +13,7 @@ from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.words import epochs_seen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Predictions,
         Recording,
     )
+    from jupyter_lossacc.views.samples import Portraits
 
 __all__ = ["Run"]
 
@@ -68,6 +70,8 @@ class Run:
         What was recorded, as of now: a running run gives a new `Run` each time it is asked for.
     path : Path, optional
         Folder of the run in the store; None when it was kept in memory only.
+    data : mapping of str to callable, optional
+        Gives the dataset of a split while the user still has it.
 
     Examples
     --------
@@ -75,9 +79,16 @@ class Run:
     >>> run.metrics.query("split == 'val'") # doctest: +SKIP
     """
 
-    def __init__(self, recording: Recording, *, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        path: Path | None = None,
+        data: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
         self.recording = recording
         self.path = path
+        self._data = dict(data or {})
 
     @property
     def id(self) -> str:
@@ -102,6 +113,7 @@ class Run:
             episodes=self.episodes,
             diagnoses=self.diagnose(),
             advice=self.checkpoint,
+            look=self.look,
         )
 
     @property
@@ -111,7 +123,18 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A row per pass; losses in nats, shares in [0, 1] (columns: see contract in the docs)."""
+        """A row per pass over a split, in order of time.
+
+        Returns
+        -------
+        DataFrame
+            `split`, `epoch`, `step` (optimiser steps taken so far), `complete`, `training`
+            (mode of the model), `n_samples`; `reported_loss` (the output of your criterion, as its
+            reduction means it) and `nll` (unweighted, from the predictions) in nats; `accuracy`,
+            `balanced_accuracy` and `macro_f1` in [0, 1]; `temperature`, `calibrated_nll` (nats)
+            and `ece` (in [0, 1]), NaN for passes in training mode; `seconds` from the start of
+            the recording to the end of the pass.
+        """
         import pandas as pd
 
         rows = [[getattr(s, c) for c in METRIC_COLUMNS] for s in self.recording.summaries]
@@ -119,7 +142,15 @@ class Run:
 
     @cached_property
     def steps(self) -> pd.DataFrame:
-        """A row per optimiser step; NaN where a value was not taken at that step."""
+        """A row per optimiser step; NaN where a value was not taken at that step.
+
+        Returns
+        -------
+        DataFrame
+            `epoch`, `step`, `loss` (as it was backpropagated), `n_samples`, `learning_rate`,
+            `grad_norm` (before the step), `update_ratio` (norm of the update over norm of the
+            weights), `dead_unit_share` (hidden units without any gradient, in [0, 1]), ...
+        """
         import pandas as pd
 
         frame = pd.DataFrame(dict(self.recording.steps))
@@ -185,6 +216,40 @@ class Run:
         columns = {c: getattr(table, c) for c in ("support", "recall", "precision", "f1", "nll")}
         return pd.DataFrame(columns, index=pd.Index(index, name="class"))
 
+    def look(
+        self, sample_ids: Sequence[int], split: str = "val", epoch: int = -1, data: object = None
+    ) -> Portraits:
+        """Show samples as they are: pictures, texts or rows of numbers, read from your own dataset.
+
+        The dataset is asked for ``dataset[id]``, as your loader asks for it; random numbers that its
+        transforms draw are given back. A random transform shows one draw of it.
+
+        Parameters
+        ----------
+        sample_ids : sequence of int
+        split : str
+        epoch : int
+            Whose predictions stand below the samples.
+        data : dataset or DataLoader, optional
+            Where to read; by default what was read during the training, if you still have it.
+
+        Raises
+        ------
+        DiagnosisError
+            When the run is still going on, or its dataset cannot be found or read by number.
+        """
+        from jupyter_lossacc.capture.originals import originals
+        from jupyter_lossacc.views.samples import no_data, portraits
+
+        if self.status == "running":
+            raise DiagnosisError("Samples are fetched after the training cell has ended, not while it runs.")
+        found = data if data is not None else self._data.get(split, lambda: None)()
+        if found is None:
+            raise DiagnosisError(no_data(split, known=split in self._data))
+        predictions = self._predictions(self._summary(split, epoch))
+        items = dict(zip(sample_ids, originals(found, sample_ids), strict=True))
+        return portraits(self.recording, predictions, items)
+
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
         """Stretches of epochs in which loss and accuracy move together, in order of time."""
@@ -212,7 +277,15 @@ class Run:
         split : str
         start, end : int, optional
             Epochs; the first and the last recorded ones by default.
-        by : {"transitions", "outcome", "class", "calibration", "weights", "tail"}
+        by : {"transitions", "outcome", "class", "calibration", "weights", "tail", "scale"}
+            Whether samples stayed or became right or wrong; right or wrong at the end; class;
+            calibration against refinement; class weights against samples; how far out in the
+            tail; scale of the logits against their direction.
+
+        Returns
+        -------
+        DataFrame
+            A row per part, with `loss_change` in nats; the rows add up to the whole change.
 
         Raises
         ------
@@ -268,7 +341,18 @@ class Run:
         return wanted
 
     def figure(self, kind: str = "curves", theme: str = "light") -> Figure:
-        """Draw a matplotlib figure: "curves", "waterfall", "transitions", "reliability" or "classes"."""
+        """Draw a matplotlib figure for a paper or a page.
+
+        Parameters
+        ----------
+        kind : {"curves", "waterfall", "transitions", "reliability", "classes"}
+        theme : {"light", "dark"}
+
+        Raises
+        ------
+        ValueError
+            When `kind` or `theme` is none of these.
+        """
         from jupyter_lossacc.views.figures import figure
 
         return figure(self.recording, self.episodes, self._diagnoses, self.checkpoint, kind=kind, theme=theme)
