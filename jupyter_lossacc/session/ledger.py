@@ -50,6 +50,7 @@ class Ledger:
             line for line in (earlier.limits if earlier else ()) if not is_expectation(line)
         )
         self._predictions: OrderedDict[PassKey, Predictions] = OrderedDict()
+        self._not_kept: set[PassKey] = set()  # asking the store for them would read the whole run
         self._bytes = 0
         self._on_disk: Callable[[PassKey], Predictions] | None = earlier.load if earlier else None
         self.status = "running"
@@ -58,7 +59,9 @@ class Ledger:
         """Add a finished pass; `predictions` is None where its samples are not kept."""
         with self._lock:
             self._summaries.append(summary)
-            if predictions is not None:
+            if predictions is None:
+                self._not_kept.add(summary.key)
+            else:
                 self._predictions[summary.key] = predictions
                 self._bytes += _size(predictions)
                 while self._bytes > MEMORY_CAP_BYTES and self._on_disk and len(self._predictions) > 1:
@@ -99,8 +102,8 @@ class Ledger:
             found = self._predictions.get(key)
         if found is not None:
             return found
-        if self._on_disk is None:
-            raise KeyError(key)
+        if self._on_disk is None or key in self._not_kept:
+            raise KeyError(f"the per-sample records of pass {key} were not kept (see --keep)")
         return self._on_disk(key)
 
 
