@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from jupyter_lossacc.records import ClassTable, EpochSummary, Pass, Predictions
+from jupyter_lossacc.records import Accumulators, ClassTable, EpochSummary, Floats, Pass, Predictions
 from jupyter_lossacc.stats.calibration import cross_fitted_nll, expected_calibration_error, fit_temperature
 from jupyter_lossacc.stats.classes import class_counts, f1_from_counts
 
-__all__ = ["class_table", "summarize"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["calibration_of", "class_ratios", "class_table", "summarize"]
 
 # Per-class arrays are kept with the metrics up to this many classes; beyond it they are recomputed
 # from the per-sample records when asked for.
@@ -17,21 +22,40 @@ MAX_STORED_CLASSES = 1000
 
 def class_table(predictions: Predictions, n_classes: int) -> ClassTable:
     """Per-class results of one pass; undefined entries are NaN, never 0."""
-    targets, predicted = predictions.targets, predictions.predicted
-    support, counts, hits = class_counts(targets, predicted, n_classes)
+    targets = predictions.targets
+    support, counts, hits = class_counts(targets, predictions.predicted, n_classes)
+    losses: Floats = np.bincount(
+        targets, weights=predictions.nll.astype(np.float64), minlength=n_classes
+    ).astype(np.float64)
+    return class_ratios(support, counts, hits, losses)
 
-    def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-        return np.divide(numerator, denominator, out=np.full(n_classes, np.nan), where=denominator > 0)
 
-    losses = np.bincount(targets, weights=predictions.nll.astype(np.float64), minlength=n_classes)
+def class_ratios(
+    support: NDArray[np.int64], predicted: NDArray[np.int64], hits: NDArray[np.int64], losses: Floats
+) -> ClassTable:
+    """Per-class results from counts and summed losses, each of shape (n_classes,)."""
+
+    def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
+        return np.divide(numerator, denominator, out=np.full(len(support), np.nan), where=denominator > 0)
+
     return ClassTable(
         support=support,
-        predicted=counts,
+        predicted=predicted,
         recall=ratio(hits, support),
-        precision=ratio(hits, counts),
-        f1=f1_from_counts(support, counts, hits),
+        precision=ratio(hits, predicted),
+        f1=f1_from_counts(support, predicted, hits),
         nll=ratio(losses, support),
     )
+
+
+def calibration_of(sums: Accumulators | None) -> tuple[float, float, float]:
+    """Temperature, calibrated loss (nats) and calibration error from the sums of a pass; NaN without."""
+    if sums is None or not sums.count.sum() > 0:
+        return float("nan"), float("nan"), float("nan")
+    total = sums.count.sum()
+    fit = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas)
+    calibrated = cross_fitted_nll(sums.count, sums.nll, sums.slope, sums.betas)
+    return fit.temperature, calibrated, expected_calibration_error(sums.bins)
 
 
 def summarize(passed: Pass) -> EpochSummary:
@@ -43,18 +67,13 @@ def summarize(passed: Pass) -> EpochSummary:
     p, sums = passed.predictions, passed.accumulators
     n = len(p)
     nll = float(p.nll.mean(dtype=np.float64)) if n else float("nan")
-    temperature = calibrated = ece = balanced = macro = float("nan")
+    balanced = macro = float("nan")
+    temperature, calibrated, ece = calibration_of(sums)
     classes = None
     if n and passed.loss.task in ("multiclass", "binary"):
         classes = class_table(p, passed.n_classes)
         balanced = float(np.nanmean(classes.recall))
         macro = float(np.nanmean(classes.f1))
-    if sums is not None and sums.count.sum() > 0:
-        total = sums.count.sum()
-        fit = fit_temperature(sums.nll.sum(0) / total, sums.slope.sum(0) / total, sums.betas)
-        temperature = fit.temperature
-        calibrated = cross_fitted_nll(sums.count, sums.nll, sums.slope, sums.betas)
-        ece = expected_calibration_error(sums.bins)
     return EpochSummary(
         split=passed.split,
         epoch=passed.epoch,

@@ -8,7 +8,11 @@
         ├── metrics/part-*.parquet                  a row per pass
         ├── steps/part-*.parquet                    a row per optimiser step
         ├── predictions/split=val/epoch=00007/step=420/part-0.parquet
-        └── weights/epoch=00007.safetensors         only with --keep-weights
+        ├── weights/epoch=00007.safetensors         only with --keep-weights
+        └── ranks/rank-1.json                       only where several processes train together
+
+In distributed training each process writes the parts of its own rank and nothing else, so none
+waits for another; `open_parts` reads them one by one and `diagnosis.ranks` makes them one run.
 
 Every file is written under a temporary name and renamed, so a reader sees whole files only and a
 killed kernel loses at most the pass it was in. Facts are stored, conclusions never: a better test
@@ -18,9 +22,9 @@ re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB o
         hive_types = {'epoch': INT}) GROUP BY ALL
 """
 
-from jupyter_lossacc.store.catalogue import delete_run, find_run, list_runs
+from jupyter_lossacc.store.catalogue import delete_run, end_run, find_group, find_run, list_runs
 from jupyter_lossacc.store.files import FORMAT_VERSION, run_id
-from jupyter_lossacc.store.reader import open_run
+from jupyter_lossacc.store.reader import open_parts, open_run
 from jupyter_lossacc.store.weights import load_weights, stored_weights
 from jupyter_lossacc.store.writer import RunWriter
 
@@ -28,9 +32,12 @@ __all__ = [
     "FORMAT_VERSION",
     "RunWriter",
     "delete_run",
+    "end_run",
+    "find_group",
     "find_run",
     "list_runs",
     "load_weights",
+    "open_parts",
     "open_run",
     "run_id",
     "stored_weights",

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.errors import RunNotFoundError, StoreError, StoreVersionError
-from jupyter_lossacc.store.files import FORMAT_VERSION, HEAD
+from jupyter_lossacc.store.files import FORMAT_VERSION, HEAD, rank_head, write_head
 from jupyter_lossacc.store.process import is_writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["delete_run", "find_run", "list_runs", "read_head", "require_stopped", "run_status"]
+__all__ = [
+    "delete_run",
+    "end_run",
+    "find_group",
+    "find_run",
+    "list_runs",
+    "read_head",
+    "require_stopped",
+    "run_status",
+]
 
 
 def find_run(reference: str | Path, store_dir: Path) -> Path:
@@ -41,6 +50,28 @@ def list_runs(store_dir: Path) -> list[dict[str, Any]]:
     return sorted(map(_described, _run_dirs(store_dir)), key=lambda row: (row["started"], row["id"]))
 
 
+def find_group(store_dir: Path, group: str, since: str = "") -> list[Path]:
+    """Return the runs whose group begins with `group`, the oldest first.
+
+    Parameters
+    ----------
+    store_dir : Path
+    group : str
+        See `RunWriter`.
+    since : str
+        Beginning of an id: older runs are not looked at.
+    """
+    new = (path for path in _run_dirs(store_dir) if path.name >= since)
+    return [path for path in new if str(_said(path).get("group", "")).startswith(group)]
+
+
+def end_run(run_dir: Path, status: str) -> None:
+    """Write how a run ended whose own process was killed; a run that goes on is left alone."""
+    head = read_head(run_dir)
+    if run_status(run_dir, head) == "cut off":
+        write_head(run_dir / HEAD, {**head, "status": status})
+
+
 def delete_run(reference: str | Path, store_dir: Path) -> str:
     """Delete a run and return its id.
 
@@ -61,15 +92,15 @@ def delete_run(reference: str | Path, store_dir: Path) -> str:
     return run_dir.name
 
 
-def read_head(run_dir: Path) -> dict[str, Any]:
-    """Return ``run.json``.
+def read_head(run_dir: Path, rank: int = 0) -> dict[str, Any]:
+    """Return ``run.json``, or what stands for it in the part of another rank.
 
     Raises
     ------
     StoreVersionError
         When a newer version of the package wrote the run.
     """
-    path = run_dir / HEAD
+    path = rank_head(run_dir, rank)
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
         format_version = int(head["format_version"])
@@ -89,10 +120,10 @@ def read_head(run_dir: Path) -> dict[str, Any]:
     return dict(head)
 
 
-def run_status(run_dir: Path, head: Mapping[str, Any]) -> str:
-    """Return the run's status; one whose process died without a word is "cut off"."""
+def run_status(run_dir: Path, head: Mapping[str, Any], rank: int = 0) -> str:
+    """Return the status that `head` says; one whose process died without a word is "cut off"."""
     status = str(head.get("status", "running"))
-    if status == "running" and not is_writing(head.get("process", {}), run_dir / HEAD):
+    if status == "running" and not is_writing(head.get("process", {}), rank_head(run_dir, rank)):
         return "cut off"
     return status
 

@@ -23,6 +23,7 @@ __all__ = [
     "HEAD",
     "ignore_in_git",
     "predictions_path",
+    "rank_head",
     "run_id",
     "write_head",
     "write_whole",
@@ -79,10 +80,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
-def write_head(run_dir: Path, head: Mapping[str, Any]) -> None:
-    """Write ``run.json``."""
+def rank_head(run_dir: Path, rank: int) -> Path:
+    """Return where a rank writes its status and limits: rank 0 speaks for the run."""
+    return run_dir / HEAD if rank == 0 else run_dir / "ranks" / f"rank-{rank}.json"
+
+
+def write_head(path: Path, head: Mapping[str, Any]) -> None:
+    """Write ``run.json``, or what stands for it in the part of another rank."""
     text = json.dumps(head, indent=1, ensure_ascii=False, default=str) + "\n"
-    write_whole(run_dir / HEAD, lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda whole: whole.write_text(text, encoding="utf-8"))
 
 
 def ignore_in_git(store_dir: Path, run_dir: Path, *, made: bool) -> None:

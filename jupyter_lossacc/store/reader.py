@@ -11,13 +11,13 @@ import pyarrow as pa
 from jupyter_lossacc.records import PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.store import tables
 from jupyter_lossacc.store.catalogue import find_run, read_head, run_status
-from jupyter_lossacc.store.files import predictions_path
+from jupyter_lossacc.store.files import predictions_path, rank_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["metrics_parts", "open_run", "read_metrics"]
+__all__ = ["metrics_parts", "open_parts", "open_run", "read_metrics"]
 
 CACHE_BYTES = 64 * 2**20
 BYTES_PER_ROW = 36  # of `Predictions` in memory
@@ -25,6 +25,8 @@ BYTES_PER_ROW = 36  # of `Predictions` in memory
 
 def open_run(reference: str | Path, store_dir: Path) -> Recording:
     """Open a stored run; per-sample records are read when asked for.
+
+    Of a run that several processes recorded this is the part of rank 0 (see `open_parts`).
 
     Parameters
     ----------
@@ -37,9 +39,31 @@ def open_run(reference: str | Path, store_dir: Path) -> Recording:
     ------
     RunNotFoundError, StoreVersionError, StoreError
     """
-    run_dir = find_run(reference, store_dir)
-    head = read_head(run_dir)
-    metrics = read_metrics(run_dir)
+    return _open_part(find_run(reference, store_dir), 0)
+
+
+def open_parts(run_dir: Path) -> tuple[tuple[Recording, ...], int]:
+    """Open what each process of a run recorded.
+
+    Returns
+    -------
+    parts : tuple of Recording
+        One per rank that left something; a run of one process has one.
+    ranks : int
+        How many processes took part.
+
+    Raises
+    ------
+    StoreVersionError, StoreError
+    """
+    ranks = int(read_head(run_dir).get("ranks", 1))
+    present = [rank for rank in range(ranks) if rank == 0 or rank_head(run_dir, rank).is_file()]
+    return tuple(_open_part(run_dir, rank) for rank in present), ranks
+
+
+def _open_part(run_dir: Path, rank: int) -> Recording:
+    head = read_head(run_dir, rank)
+    metrics = read_metrics(run_dir, rank)
     summaries = () if metrics is None else tables.summaries_from_table(metrics)
     return Recording(
         info=RunInfo(
@@ -52,21 +76,25 @@ def open_run(reference: str | Path, store_dir: Path) -> Recording:
             cell=head.get("cell", ""),
         ),
         summaries=summaries,
-        steps=tables.steps_from_table(_read_parts(sorted((run_dir / "steps").glob("part-*.parquet")))),
+        steps=tables.steps_from_table(_read_parts(_parts(run_dir, "steps", rank))),
         limits=tuple(head.get("limits", ())),
-        load=_Loader(run_dir, {s.key: s.ids_known for s in summaries}),
-        status=run_status(run_dir, head),
+        load=_Loader(run_dir, rank, {s.key: s.ids_known for s in summaries}),
+        status=run_status(run_dir, head, rank),
     )
 
 
-def metrics_parts(run_dir: Path) -> list[Path]:
-    """Return the files of the metrics table."""
-    return sorted((run_dir / "metrics").glob("part-*.parquet"))
+def _parts(run_dir: Path, kind: str, rank: int) -> list[Path]:
+    return sorted((run_dir / kind).glob(f"part-{rank}-*.parquet"))
 
 
-def read_metrics(run_dir: Path) -> pa.Table | None:
-    """Return the metrics table, each sequence number once; None before the first pass."""
-    table = _read_parts(metrics_parts(run_dir))
+def metrics_parts(run_dir: Path, rank: int = 0) -> list[Path]:
+    """Return the files of a rank's metrics table."""
+    return _parts(run_dir, "metrics", rank)
+
+
+def read_metrics(run_dir: Path, rank: int = 0) -> pa.Table | None:
+    """Return a rank's metrics table, each sequence number once; None before the first pass."""
+    table = _read_parts(metrics_parts(run_dir, rank))
     if table is None:
         return None
     first = {number: row for row, number in reversed(list(enumerate(table.column("sequence").to_pylist())))}
@@ -76,8 +104,9 @@ def read_metrics(run_dir: Path) -> pa.Table | None:
 class _Loader:
     """Reads per-sample records on demand and keeps the last ones in memory."""
 
-    def __init__(self, run_dir: Path, ids_known: Mapping[PassKey, bool]) -> None:
+    def __init__(self, run_dir: Path, rank: int, ids_known: Mapping[PassKey, bool]) -> None:
         self.run_dir = run_dir
+        self.rank = rank
         self.ids_known = ids_known
         self._kept: OrderedDict[PassKey, Predictions] = OrderedDict()
         self._lock = threading.Lock()
@@ -87,7 +116,7 @@ class _Loader:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            path = predictions_path(self.run_dir, key)
+            path = predictions_path(self.run_dir, key, self.rank)
             if key not in self.ids_known or not path.exists():
                 raise KeyError(f"the per-sample records of pass {key} were not kept (see --keep)")
             predictions = tables.predictions_from_table(

@@ -15,7 +15,13 @@ import numpy as np
 from jupyter_lossacc.errors import StoreError
 from jupyter_lossacc.store import tables, weights
 from jupyter_lossacc.store.catalogue import read_head, require_stopped
-from jupyter_lossacc.store.files import FORMAT_VERSION, HEAD, ignore_in_git, predictions_path, write_head
+from jupyter_lossacc.store.files import (
+    FORMAT_VERSION,
+    ignore_in_git,
+    predictions_path,
+    rank_head,
+    write_head,
+)
 from jupyter_lossacc.store.process import this_process
 from jupyter_lossacc.store.reader import metrics_parts, read_metrics
 
@@ -47,11 +53,23 @@ class RunWriter:
         `info.run_id` names the run's folder; when that exists, a number is added (see `info`).
     resume : Path, optional
         Folder of an earlier run to go on with; `info` then only adds what is new (versions, cell).
-    rank : int
-        Rank in distributed training: the part of each pass that this process writes.
+    rank, ranks : int
+        Distributed training: which of how many processes this is, so which part of each pass it
+        writes. Another rank than 0 writes into the folder that rank 0 made, given as `resume`.
+    group : str
+        What the ranks of one training have in common and no other training has.
     """
 
-    def __init__(self, store_dir: Path, info: RunInfo, resume: Path | None = None, *, rank: int = 0) -> None:
+    def __init__(
+        self,
+        store_dir: Path,
+        info: RunInfo,
+        resume: Path | None = None,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        group: str = "",
+    ) -> None:
         self.rank = rank
         self._steps: list[dict[str, NDArray[np.float64]]] = []
         self._touched = time.monotonic()
@@ -70,6 +88,7 @@ class RunWriter:
             status="running",
             limits=self._head.get("limits", []),
             process=this_process(),
+            **({"ranks": ranks, "group": group} if group else {}),
         )
 
     @property
@@ -91,9 +110,10 @@ class RunWriter:
             steps=max(summary.step, self._head.get("steps", 0)),
             passes=self._next_pass,
             splits=list(dict.fromkeys([*self._head.get("splits", ()), summary.split])),
-            **({} if summary.training else {"last": _glance(summary)}),
+            # Of several ranks each knows its own part only, which is not the run's number.
+            **({} if summary.training or self._head.get("ranks", 1) > 1 else {"last": _glance(summary)}),
         )
-        if len(metrics_parts(self.path)) > PARTS_BEFORE_MERGE:
+        if len(metrics_parts(self.path, self.rank)) > PARTS_BEFORE_MERGE:
             self._merge_metrics()
 
     def append_steps(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
@@ -103,7 +123,7 @@ class RunWriter:
             self._flush_steps()
         if time.monotonic() - self._touched > SIGN_OF_LIFE:
             self._touched = time.monotonic()
-            os.utime(self.path / HEAD)
+            os.utime(rank_head(self.path, self.rank))
 
     def set_limits(self, sentences: Sequence[str]) -> None:
         """Replace the sentences that say what could not be recorded."""
@@ -114,7 +134,12 @@ class RunWriter:
         self._set(status=status)
 
     def save_weights(self, epoch: int, state: Mapping[str, Any]) -> None:
-        """Keep a model's ``state_dict`` as safetensors; what is no tensor is left out (and said)."""
+        """Keep a model's ``state_dict`` as safetensors; what is no tensor is left out (and said).
+
+        All ranks hold the same weights: rank 0 keeps them.
+        """
+        if self.rank > 0:
+            return
         left_out = weights.write_weights(self.path, epoch, state)
         if left_out:
             sentence = f"Not kept with the weights, because they are no tensors: {', '.join(left_out)}."
@@ -124,7 +149,7 @@ class RunWriter:
     def keep_weights(self, epochs: Sequence[int]) -> None:
         """Delete the stored weights of all other epochs."""
         for epoch, path in weights.stored_weights(self.path).items():
-            if epoch not in epochs:
+            if epoch not in epochs and self.rank == 0:
                 path.unlink(missing_ok=True)
 
     def close(self, status: str | None = None) -> None:
@@ -137,12 +162,15 @@ class RunWriter:
     def _set(self, **values: Any) -> None:
         head = {**self._head, **values}
         self._head = head  # also when writing fails: the next success makes the file right again
-        write_head(self.path, head)
+        write_head(rank_head(self.path, self.rank), head)
 
     def _continue(self, run_dir: Path, info: RunInfo) -> None:
         self.path = run_dir
         self._head = read_head(run_dir)
-        require_stopped(run_dir, self._head, "be resumed")
+        if self.rank == 0:
+            require_stopped(run_dir, self._head, "be resumed")
+        else:
+            self._head = {**self._head, "limits": []}
         self.info = replace(
             info,
             run_id=run_dir.name,
@@ -152,10 +180,13 @@ class RunWriter:
             format_version=FORMAT_VERSION,
         )
         self._next_pass = 1 + max(
-            (int(path.stem.rpartition("-")[2]) for path in metrics_parts(run_dir)), default=-1
+            (int(path.stem.rpartition("-")[2]) for path in metrics_parts(run_dir, self.rank)), default=-1
         )
         self._next_steps = 1 + max(
-            (int(path.stem.rpartition("-")[2]) for path in (run_dir / "steps").glob("part-*.parquet")),
+            (
+                int(path.stem.rpartition("-")[2])
+                for path in (run_dir / "steps").glob(f"part-{self.rank}-*.parquet")
+            ),
             default=-1,
         )
 
@@ -179,10 +210,10 @@ class RunWriter:
 
     def _merge_metrics(self) -> None:
         """Pack the parts into one: the footer of a file weighs more than its row."""
-        parts = metrics_parts(self.path)
+        parts = metrics_parts(self.path, self.rank)
         if len(parts) < 2:
             return
-        merged = read_metrics(self.path)
+        merged = read_metrics(self.path, self.rank)
         if merged is None:
             return
         tables.write_table(self._part("metrics", 0, self._next_pass - 1), merged, **tables.METRICS_PACKING)
