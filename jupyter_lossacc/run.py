@@ -33,31 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 METRIC_COLUMNS = (
-    "split",
-    "epoch",
-    "step",
-    "complete",
-    "training",
-    "n_samples",
-    "reported_loss",
-    "nll",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "temperature",
-    "calibrated_nll",
-    "ece",
-    "seconds",
+    *("split", "epoch", "step", "complete", "training", "n_samples", "reported_loss", "nll", "accuracy"),
+    *("balanced_accuracy", "macro_f1", "temperature", "calibrated_nll", "ece", "seconds"),
 )
 SAMPLE_COLUMNS = (
-    "target",
-    "predicted",
-    "correct",
-    "nll",
-    "reported_loss",
-    "target_probability",
-    "confidence",
-    "margin",
+    *("target", "predicted", "correct", "nll", "reported_loss"),
+    *("target_probability", "confidence", "margin"),
 )
 
 
@@ -221,8 +202,7 @@ class Run:
     ) -> Portraits:
         """Show samples as they are: pictures, texts or rows of numbers, read from your own dataset.
 
-        The dataset is asked for ``dataset[id]``, as your loader asks for it; random numbers that its
-        transforms draw are given back. A random transform shows one draw of it.
+        ``dataset[id]`` is read as your loader reads it; random numbers that it draws are given back.
 
         Parameters
         ----------

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["DataKey", "Datasets"]
+__all__ = ["DataKey", "DataReference", "Datasets", "bottom"]
 
 _PROBES = 64
 
@@ -35,6 +35,8 @@ class DataKey:
         Samples in the part.
     objects : tuple of int
         ids of the loader, dataset and subsets, to recognise what the user named.
+    reference : DataReference, optional
+        Finds the dataset again after the training.
     """
 
     root: int
@@ -42,6 +44,7 @@ class DataKey:
     maps: tuple[Sequence[int], ...] = ()
     size: int | None = None
     objects: tuple[int, ...] = ()
+    reference: DataReference | None = None
 
     def underlying(self, indices: Any) -> NDArray[np.int64] | None:
         """Return indices of the root dataset; None when the loader's indices are not integers."""
@@ -49,6 +52,33 @@ class DataKey:
             indices = [mapping[i] for i in indices]
         array = np.asarray(indices)
         return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+def bottom(data: Any) -> Any:
+    """Return the dataset below a loader (or its iterator) and all `Subset` wrappers: ids count there."""
+    for name in ("dataset", "_dataset"):
+        if not isinstance(data, Dataset) and getattr(data, name, None) is not None:
+            data = getattr(data, name)
+    while isinstance(data, Subset):
+        data = data.dataset
+    return data
+
+
+class DataReference:
+    """Finds a dataset as long as the user keeps it, or the loader that reads it; keeps neither alive."""
+
+    def __init__(self, loader: Any, dataset: Any) -> None:
+        self._loader = weakref.ref(loader)
+        try:
+            self._dataset: Callable[[], Any] = weakref.ref(dataset)
+        except TypeError:  # a list, say: found through its loader only
+            self._dataset = lambda: None
+
+    def __call__(self) -> Any:
+        """Return the dataset, or None when it is gone."""
+        dataset = self._dataset()
+        loader = self._loader() if dataset is None else None
+        return dataset if loader is None else bottom(loader)
 
 
 class _Strong:
@@ -98,7 +128,8 @@ class Datasets:
             part.append(("sampler", _signature(chosen)))
         sized: Any = sampler if chosen is not None else maps[0] if maps else dataset
         size = len(sized) if hasattr(sized, "__len__") else None
-        return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects))
+        reference = DataReference(loader, dataset)
+        return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects), reference)
 
 
 def _signature(indices: Any) -> tuple[Any, ...]:

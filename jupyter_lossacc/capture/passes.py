@@ -106,6 +106,8 @@ class PassKeeper:
             self.counters.evaluations += 1
         self._check_ids(split, opened)
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
+        if source is not None:
+            passed = replace(passed, data=source.data.reference)
         if passed.key in run.keys:
             self.limit(
                 f"The {split!r} data were evaluated again at step {passed.step}, before another training "

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "FOLDS",
@@ -184,6 +188,8 @@ class Pass:
     mode_layers : int, optional
         Modules of the model that behave differently in training and evaluation mode (dropout with
         p > 0, batch normalisation); None when the model was not seen.
+    data : callable, optional
+        Gives the dataset that was read, or None when the user no longer has it; keeps nothing alive.
     """
 
     split: str
@@ -200,6 +206,7 @@ class Pass:
     seconds: float
     order_runs: tuple[float, float] | None = None
     mode_layers: int | None = None
+    data: Callable[[], object] | None = None
 
     @property
     def key(self) -> PassKey:

@@ -87,6 +87,7 @@ class Desk:
         self._keep = keep
         self._store_failed = False
         self._shown: tuple[Episode, ...] = ()
+        self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
     @property
@@ -96,7 +97,7 @@ class Desk:
 
     def run(self) -> Run:
         """Return the run as of now."""
-        return Run(self.ledger.recording(), path=self.path)
+        return Run(self.ledger.recording(), path=self.path, data=self._data)
 
     def pass_finished(self, passed: Pass, weights: Mapping[str, Any] | None = None) -> None:
         """Keep a pass and its weights; the pass before it is on disk when this returns."""
@@ -128,6 +129,8 @@ class Desk:
 
     def _keep_pass(self, passed: Pass, weights: Mapping[str, Any] | None) -> None:
         summary = summarize(passed)
+        if passed.data is not None:
+            self._data[passed.split] = passed.data
         # Samples seen in training mode are recorded mid-update: kept only when asked for.
         wanted = self._keep == "all" or not (passed.training and passed.split == "train")
         predictions = passed.predictions if wanted else None
@@ -168,6 +171,7 @@ class Desk:
             episodes=episodes,
             diagnoses=diagnose(recording, standing),
             advice=advise(recording, not final),
+            look=lambda *args, **options: self.run().look(*args, **options),
         )
 
     def _episodes(self, recording: Recording, *, final: bool) -> tuple[Episode, ...]:

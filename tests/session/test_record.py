@@ -200,3 +200,38 @@ def test_the_text_view_writes_the_summary(tmp_path: Path, capsys: pytest.Capture
     out = capsys.readouterr().out
     assert "runs are stored in" in out
     assert "lossacc told: Finished · 2 epochs" in out
+
+
+def test_samples_can_be_looked_at_while_their_dataset_lives(tmp_path: Path) -> None:
+    images = torch.rand(64, 1, 8, 8)
+    labels = (images.mean((1, 2, 3)) > 0.5).long()
+    data = TensorDataset(images, labels)
+
+    def train(loader: DataLoader) -> None:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for _ in range(2):
+            for x, y in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for x, y in loader:
+                    nn.functional.cross_entropy(model(x), y)
+
+    with la.record("look", store=tmp_path, view="none") as recorder:
+        train(DataLoader(data, 16))
+        with pytest.raises(la.errors.DiagnosisError, match="after the training cell"):
+            recorder.run.look([0], "train_eval")
+    run = la.last_run()
+    before = torch.get_rng_state()
+    (shown,) = run.look([5], "train_eval")
+    assert torch.equal(before, torch.get_rng_state())
+    assert shown.kind == "image"
+    assert shown.caption.startswith(f"{labels[5]}, ")
+    assert "another one now" in run.look([5], "train_eval", data=TensorDataset(images, 1 - labels))[0].caption
+    with pytest.raises(la.errors.DiagnosisError, match="Hand the dataset over"):
+        la.load_run("look", tmp_path).look([5], "train_eval")
+    del data
+    with pytest.raises(la.errors.DiagnosisError, match="no longer exists"):
+        run.look([5], "train_eval")
