@@ -22,6 +22,7 @@ import torch
 from jupyter_lossacc.capture.backward import install_backward
 from jupyter_lossacc.capture.context import Interpreter
 from jupyter_lossacc.capture.datasets import Datasets
+from jupyter_lossacc.capture.foreign import ForeignOptimizers
 from jupyter_lossacc.capture.indexing import IndexTap
 from jupyter_lossacc.capture.journal import Journal
 from jupyter_lossacc.capture.loaders import install_loaders
@@ -160,6 +161,8 @@ class Capture:
         optimizers = OptimizerTaps(journal, stopper, self.models.hidden_weights)
         optimizers.found = self._optimizer_found
         optimizers.install(patches)
+        foreign = ForeignOptimizers(patches, optimizers)
+        install_loaders(patches, journal, self.models.names, Datasets(), foreign.look)
         self.models.install(patches)
         self._index.install()
         self._outputs.install(patches)

@@ -17,9 +17,11 @@ import torch.utils.data.dataloader as torch_loader
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from jupyter_lossacc.capture.foreign import order_of, real_loader
 from jupyter_lossacc.capture.journal import BATCH, PASS_END, Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from jupyter_lossacc.capture.datasets import DataKey, Datasets
@@ -57,6 +59,9 @@ class LoaderPass:
     data: DataKey
     indices_known: bool = True
     streamed: bool = False  # an IterableDataset read in this process: ids are positions
+    order: tuple[Sequence[Any], int] | None = (
+        None  # all indices of the pass and the batch size, if drawn at once
+    )
     drawn: deque[Any] = field(default_factory=deque)
     sent: dict[int, Any] = field(default_factory=dict)
     n_given: int = 0
@@ -93,10 +98,12 @@ class _Popped(dict[int, Any]):
         return super().pop(key, *default)
 
 
-def install_loaders(patches: Patches, journal: Journal, names: Names, datasets: Datasets) -> None:
-    """Tap the iterators of ``torch.utils.data.DataLoader``."""
+def install_loaders(
+    patches: Patches, journal: Journal, names: Names, datasets: Datasets, begins: Callable[[], None]
+) -> None:
+    """Tap the iterators of ``torch.utils.data.DataLoader``; `begins` is called before every pass."""
     base = torch_loader._BaseDataLoaderIter
-    taps = _Taps(journal, names, datasets)
+    taps = _Taps(journal, names, datasets, begins)
     patches.attribute(base, "__init__", taps.make_init)
     patches.attribute(base, "_next_index", taps.make_next_index)
     patches.attribute(base, "__next__", taps.make_next)
@@ -104,14 +111,19 @@ def install_loaders(patches: Patches, journal: Journal, names: Names, datasets: 
 
 
 class _Taps:
-    def __init__(self, journal: Journal, names: Names, datasets: Datasets) -> None:
+    def __init__(
+        self, journal: Journal, names: Names, datasets: Datasets, begins: Callable[[], None]
+    ) -> None:
         self.journal = journal
         self.names = names
         self.datasets = datasets
+        self.begins = begins
         self.n_batches = 0
 
     def begin(self, iterator: Any, loader: Any, frame: FrameType | None) -> LoaderPass:
         """Open a pass on `iterator`."""
+        self.begins()
+        loader = real_loader(loader)
         try:
             n_batches: int | None = len(loader)
         except TypeError:
@@ -121,6 +133,7 @@ class _Taps:
         made = LoaderPass(
             weakref.ref(loader), None, self.names(loader, frame), n_batches,
             self.datasets.key(loader), indices_known=not (streamed and workers), streamed=streamed,
+            order=order_of(loader),
         )  # fmt: skip
         made.iterator = weakref.ref(iterator, lambda _: self.end(made))
         setattr(iterator, _MARK, made)
@@ -218,11 +231,14 @@ class _Taps:
             current = LoaderPass(here, here, (), None, data_key, indices_known=False)
             setattr(iterator, _MARK, current)
         indices = self.indices_of(iterator, current)
-        leaves, size = _targets_in(data)
+        leaves, n_rows = _targets_in(data)
+        size = n_rows
         if isinstance(indices, int):
             indices = [indices]
         if isinstance(indices, list) and indices and indices[0] is not None:
             size = len(indices)
+            if current.order is not None and n_rows != size:
+                current.indices_known = False  # the loader left samples out
         elif current.streamed and current.indices_known:
             indices = range(current.position, current.position + size)
             current.position += size
@@ -240,6 +256,10 @@ class _Taps:
     @staticmethod
     def indices_of(iterator: Any, current: LoaderPass) -> Any:
         """Dataset indices of the batch that `iterator` has just given."""
+        if current.order is not None:
+            current.drawn.clear()  # the stand-in's own count
+            drawn, size = current.order
+            return list(drawn[current.n_given * size : (current.n_given + 1) * size])
         if hasattr(iterator, "_rcvd_idx"):
             table = iterator._task_info
             key: Any = table.last if isinstance(table, _Popped) else iterator._rcvd_idx - 1

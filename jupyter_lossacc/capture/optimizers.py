@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import weakref
@@ -82,6 +83,21 @@ class OptimizerTaps:
         patches.callback(torch_optimizer.register_optimizer_step_pre_hook(self.before).remove)
         patches.callback(torch_optimizer.register_optimizer_step_post_hook(self.after).remove)
         patches.attribute(torch.optim.Optimizer, "__init__", self._make_init)
+
+    def watch(self, patches: Patches, kind: type) -> None:
+        """Tap a class of optimisers that are not torch's and know no hooks."""
+        patches.attribute(kind, "__init__", self._make_init)
+        patches.attribute(kind, "step", self._make_step)
+
+    def _make_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            self.before(optimizer, (optimizer, *args), kwargs)
+            result = original(optimizer, *args, **kwargs)
+            self.after(optimizer)
+            return result
+
+        return step
 
     def _make_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal
