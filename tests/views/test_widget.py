@@ -148,3 +148,23 @@ def test_both_threads_may_push_at_once(panel):
     worker.join()
     panel.flush()
     assert panel.state == states[-1]
+
+
+def test_questions_are_answered_when_the_run_is_over_and_errors_are_told(panel):
+    def pair(question):
+        if question["start"] == 0:
+            raise ValueError("no such epoch")
+        return {"start": question["start"]}
+
+    ask = {"t": "ask", "run": panel.run, "what": "pair", "id": 7, "start": 2}
+    panel._on_message(panel, ask, None)
+    assert panel.sent == []  # nobody answers during the run
+    panel.answer_with({"pair": pair})
+    panel._on_message(panel, ask, None)
+    panel._on_message(panel, {**ask, "start": 0}, None)
+    panel._on_message(panel, {**ask, "run": "another"}, None)
+    assert [content for content, _ in panel.sent] == [
+        {"t": "answer", "id": 7, "value": {"start": 2}},
+        {"t": "answer", "id": 7, "error": "no such epoch"},
+    ]
+    assert not panel.stop.is_set()

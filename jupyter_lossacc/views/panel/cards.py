@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Evidence, Finding, Recording
 
-__all__ = ["advice_state", "chart_words", "episode_cards", "run_card"]
+__all__ = ["advice_state", "chart_words", "episode_cards", "evidence_tables", "run_card"]
 
 Card = dict[str, Any]
 MAX_NAMED = 8
@@ -83,7 +83,10 @@ def _card(card_id: str, recording: Recording, episode: Episode, diagnosis: Diagn
         **_reading(diagnosis, _kind_lead(episode)),
     }
     if not episode.retracted:
-        card.update(_evidence_tables(recording, episode, diagnosis))
+        findings = diagnosis.findings if diagnosis else ()
+        card.update(
+            evidence_tables(recording, episode.split, episode.start_epoch, episode.end_epoch, findings)
+        )
     return card
 
 
@@ -193,9 +196,10 @@ def _evidence(evidence: Evidence) -> Card:
     }
 
 
-def _evidence_tables(recording: Recording, episode: Episode, diagnosis: Diagnosis | None) -> Card:
+def evidence_tables(
+    recording: Recording, split: str, start: int, end: int, findings: Sequence[Finding] = ()
+) -> Card:
     """Waterfall, samples, classes and both ends; what the records cannot give is left out."""
-    split, start, end = episode.split, episode.start_epoch, episode.end_epoch
     made: Card = {}
     try:
         first, last = recording.summary(split, start), recording.summary(split, end)
@@ -211,7 +215,7 @@ def _evidence_tables(recording: Recording, episode: Episode, diagnosis: Diagnosi
     if len(after):
         made["waterfall"] = tables.waterfall(recording, split, start, end)
         made["histogram"] = tables.confidence_histograms(before, after)
-        made["samples"] = tables.samples_table(before, after, diagnosis.findings if diagnosis else ())
+        made["samples"] = tables.samples_table(before, after, findings)
         if last.loss.task in ("multiclass", "binary"):
             made["confusions"] = tables.confusions(before, after)
     return {k: v for k, v in made.items() if v is not None}

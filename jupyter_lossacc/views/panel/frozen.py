@@ -99,6 +99,7 @@ def trimmed(state: State, room: int) -> State:
         _fewer_steps,
         _fewer_pages,
         _fewer_rows,
+        _slim_pairs,
         _fewer_epochs,
         _no_tables,
     )
@@ -134,6 +135,15 @@ def _fewer_rows(state: State) -> State:
         return slim
 
     return {**state, "cards": [cut(card) for card in state["cards"]]}
+
+
+def _slim_pairs(state: State) -> State:
+    compare = state["compare"]
+    if compare is None:
+        return state
+    heavy = {"classes", "confusions", "histogram"}
+    pairs = [{k: v for k, v in pair.items() if k not in heavy} for pair in compare["pairs"]]
+    return {**state, "compare": {**compare, "pairs": pairs}}
 
 
 def _fewer_epochs(state: State) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from datetime import datetime, timezone
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
@@ -15,8 +16,9 @@ from jupyter_lossacc.views.figures import figure_png
 from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.panel.curves import Positions, curves
 from jupyter_lossacc.views.panel.frozen import SaveMode, frozen_bundle
+from jupyter_lossacc.views.panel.pairs import pair_card
 from jupyter_lossacc.views.panel.state import panel_state
-from jupyter_lossacc.views.panel.widget import INTERVAL, Panel
+from jupyter_lossacc.views.panel.widget import INTERVAL, Answer, Panel
 from jupyter_lossacc.views.plain import NoView
 from jupyter_lossacc.views.text import summary
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["FigureView", "PanelView", "bundle_of"]
+
+
+MAX_ANSWERING = 4  # finished runs whose panels can still ask the kernel
+_answering: deque[Panel] = deque()
 
 
 class PanelView(NoView):
@@ -84,7 +90,10 @@ class PanelView(NoView):
         else:
             state = _state(findings)
             self._panel.push_state(state)
+            self._panel.answer_with(answers(findings))
             self._handle.update(bundle_of(findings, self._save, uid=self._panel.run), raw=True)
+            keep_answering(self._panel)
+            return
         self._panel.close()
 
 
@@ -114,6 +123,23 @@ class FigureView(NoView):
             self._handle.update({"text/plain": _words(findings)}, raw=True)
         else:
             self._handle.update(_picture(findings), raw=True)
+
+
+def answers(findings: Findings) -> dict[str, Answer]:
+    """Return what a finished run answers when its panel asks."""
+
+    def pair(question: Mapping[str, Any]) -> dict[str, Any]:
+        split, start, end = str(question["split"]), int(question["start"]), int(question["end"])
+        return pair_card(findings.recording, split, start, end)
+
+    return {"pair": pair}
+
+
+def keep_answering(panel: Panel) -> None:
+    """Leave the widget of a finished run open, and close the oldest one beyond `MAX_ANSWERING`."""
+    _answering.append(panel)
+    while len(_answering) > MAX_ANSWERING:
+        _answering.popleft().close()
 
 
 def bundle_of(findings: Findings, save: str, uid: str = "") -> dict[str, Any]:

@@ -19,8 +19,10 @@ from jupyter_lossacc.views.panel.curves import (
     references,
     steps_curve,
 )
+from jupyter_lossacc.views.panel.pairs import compared_split, named_epochs, prepared_pairs
 from jupyter_lossacc.views.panel.tables import GROUPS, class_names_of
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line
+from jupyter_lossacc.views.words import split_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,6 +87,7 @@ def panel_state(
         "rate_changes": rate_changes(recording, positions),
         "marks": best_marks(recording, positions, advice),
         "non_finite": non_finite_words(recording),
+        "compare": _compare(recording, advice, status),
         "bands": [band for band, _ in made],
         "cards": cards,
         "pages": _pages(cards),
@@ -97,6 +100,16 @@ def panel_state(
             "accuracy": f"Accuracy. {chart_words(recording, 'accuracy')}.",
         },
     }
+
+
+def _compare(recording: Recording, advice: CheckpointAdvice | None, status: str) -> PanelState | None:
+    """Which epochs can be compared; the pairs themselves are made when the run is over."""
+    split = compared_split(recording)
+    if split is None:
+        return None
+    named = named_epochs(recording, split, advice)
+    pairs = prepared_pairs(recording, split, named) if status != "running" else []
+    return {"split": split, "word": split_word(split), "named": named, "pairs": pairs}
 
 
 def _quiet(recording: Recording, found: bool) -> str:

@@ -1,4 +1,7 @@
-"""The live panel: one anywidget that draws what it is sent and sends back nothing but `stop`.
+"""The live panel: one anywidget that draws what it is sent and, during a run, sends back nothing but `stop`.
+
+Once the run is over it goes on answering questions (`answer_with`), also for the frozen copy that
+stands in its place by then: that copy finds this widget's model in the page.
 
 Updates travel as custom messages. No synced trait ever changes during a run: traits are not
 thread-safe, and a widget message that reaches the kernel during a cell makes ipykernel 7 run
@@ -10,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -25,9 +28,10 @@ from jupyter_lossacc.views.panel.frozen import plain_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["INTERVAL", "Panel"]
+__all__ = ["INTERVAL", "Answer", "Panel"]
 
 INTERVAL = 0.25  # seconds between live messages; at every step they would triple a short step's time
+Answer = Callable[[Mapping[str, Any]], Any]
 RATE_WINDOW = 5.0  # seconds over which throughput is averaged
 UNKNOWN_LENGTH = 100  # steps assumed for a first epoch whose length nobody knows
 
@@ -87,6 +91,7 @@ class Panel(anywidget.AnyWidget):
         self.stop_later = stop_later or threading.Event()
         self._lock = threading.RLock()
         self._state: dict[str, Any] = dict(state)
+        self._answers: dict[str, Answer] = {}
         self._axis = _LiveAxis()
         self._pending: list[NDArray[np.float64]] = []
         self._since_state: list[NDArray[np.float64]] = []
@@ -155,6 +160,16 @@ class Panel(anywidget.AnyWidget):
             if change["set"] or change["grow"]:
                 self.send({"t": "delta", **change})
 
+    def answer_with(self, answers: Mapping[str, Answer]) -> None:
+        """From now on answer ``{"t": "ask", "what": ..., "id": ...}`` with what these functions return.
+
+        Parameters
+        ----------
+        answers : mapping of str to callable
+            By kind of question; each takes the message and returns what JSON can hold.
+        """
+        self._answers = dict(answers)
+
     def flush(self) -> None:
         """Send what waits, whatever the time since the last message."""
         with self._lock:
@@ -222,6 +237,24 @@ class Panel(anywidget.AnyWidget):
     # ------------------------------------------------------------------ browser → kernel
 
     def _on_message(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        if content.get("run") != self.run:
+            return
+        if content.get("t") == "ask":
+            self._answer(content)
+        else:
+            self._stop_if_asked(content)
+
+    def _answer(self, question: Mapping[str, Any]) -> None:
+        answer = self._answers.get(str(question.get("what")))
+        if answer is None:
+            return
+        try:
+            told: Mapping[str, Any] = {"value": answer(question)}
+        except Exception as error:  # the reader is told, the kernel stays clean
+            told = {"error": str(error.args[0] if error.args else error) or type(error).__name__}
+        self.send({"t": "answer", "id": question.get("id"), **told})
+
+    def _stop_if_asked(self, content: Mapping[str, Any]) -> None:
         # May run on a subshell thread beside the user's cell: flip the event, answer, nothing else.
         # A click queued for an earlier run arrives late and must not stop this one.
         if content.get("t") == "stop" and content.get("run") == self.run:
@@ -233,5 +266,5 @@ class Panel(anywidget.AnyWidget):
         # Called in the shell-channel thread for every message, also where no subshell exists.
         content = (data or {}).get("content")
         if isinstance(content, Mapping):
-            self._on_message(self, content, None)
+            self._stop_if_asked(content)
         return default
