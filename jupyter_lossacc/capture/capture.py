@@ -156,7 +156,6 @@ class Capture:
         patches, journal = self._patches, self.journal
         self._reader.originals = install_losses(patches, journal)
         install_backward(patches, journal)
-        install_loaders(patches, journal, self.models.names, Datasets())
         stopper = Stopper(journal, *self._stop, lambda: self._interpreter.run.epoch)
         optimizers = OptimizerTaps(journal, stopper, self.models.hidden_weights)
         optimizers.found = self._optimizer_found
