@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken, training_series
 from jupyter_lossacc.causes.repair import calibration_of
 from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording, Verdict
 
@@ -26,6 +26,7 @@ class _Plateau:
 
     at: EpochSummary
     train: float
+    trained_on: str
     train_change: float  # relative
     val_change: float  # relative
     temperature: float
@@ -95,10 +96,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plateau | str:
     until = episode.end_epoch if episode is not None else np.inf
     series = [s for s in recording.series(split) if 0 < s.epoch <= until and np.isfinite(s.nll)]
-    trained = [t for name in ("train_eval", "train") if (t := _before(recording, name, until))]
-    if len(series) < SHORTEST or not trained or len(trained[0]) < SHORTEST:
+    train = [s for s in training_series(recording, until) if np.isfinite(s.nll)]
+    if min(len(series), len(train)) < SHORTEST:
         return f"A plateau needs at least {SHORTEST} epochs with training and validation losses."
-    at, train = series[-1], trained[0]
+    at = series[-1]
     calibration = calibration_of(at)
     if calibration is None or at.classes is None:
         return (
@@ -109,7 +110,8 @@ def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plat
     width = max(5, len(series) // 5)
     return _Plateau(
         at=at,
-        train=float(np.mean([s.nll for s in train[-3:]])),
+        train=train[-1].nll,
+        trained_on=train[-1].split,
         train_change=_relative_change(train[-width:]),
         val_change=_relative_change(series[-width:]),
         temperature=calibration.temperature,
@@ -117,10 +119,6 @@ def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plat
         train_accuracy=train[-1].accuracy,
         majority=float(shares.max()),
     )
-
-
-def _before(recording: Recording, split: str, until: float) -> list[EpochSummary]:
-    return [s for s in recording.series(split) if s.epoch <= until and np.isfinite(s.nll)]
 
 
 def _relative_change(passes: list[EpochSummary]) -> float:
@@ -132,7 +130,10 @@ def _relative_change(passes: list[EpochSummary]) -> float:
 
 
 def _statement(p: _Plateau, split: str) -> str:
-    levels = f"training loss {p.train:.3f} and {spoken(split)} loss {p.at.nll:.3f} nats at epoch {p.at.epoch}"
+    levels = (
+        f"{spoken(p.trained_on)} loss {p.train:.3f} and {spoken(split)} loss {p.at.nll:.3f} nats "
+        f"at epoch {p.at.epoch}"
+    )
     if not p.holds:
         return f"No plateau on which training and validation agree at a high level: {levels}."
     return (

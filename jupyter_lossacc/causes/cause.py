@@ -41,6 +41,7 @@ __all__ = [
     "rising_window",
     "share_text",
     "spoken",
+    "training_series",
     "window",
 ]
 
@@ -86,6 +87,10 @@ class Window:
         The same samples in the same order at both ends, all losses finite; None when that cannot be had.
     disjoint : bool
         The two ends are known to have no samples in common.
+    from_lowest : bool
+        The start was chosen because the loss was lowest there.
+    unmatched : str
+        Why the samples of both ends cannot be compared; empty where they can.
     """
 
     recording: Recording
@@ -95,6 +100,8 @@ class Window:
     before: Predictions | None = None
     after: Predictions | None = None
     disjoint: bool = False
+    from_lowest: bool = False
+    unmatched: str = ""
 
     @property
     def loss_change(self) -> float:
@@ -155,15 +162,19 @@ def window(recording: Recording, episode: Episode | None) -> Window | None:
         return None
     start = _start(series, episode)
     end = series[-1]
-    bare = Window(recording=recording, split=split, start=start, end=end)
+    lowest = episode is None or episode.kind in RISING_LOSS
+    bare = Window(recording=recording, split=split, start=start, end=end, from_lowest=lowest)
     try:
         before, after = recording.paired(split, start.epoch, end.epoch)
     except KeyError:
-        return bare
+        return replace(bare, unmatched="their records were not kept, or their ids are not known")
     if len(after) < 2 <= end.n_samples:  # the epochs have (next to) no sample in common
-        return replace(bare, disjoint=True)
-    if not (np.isfinite(before.nll).all() and np.isfinite(after.nll).all()):
-        return bare
+        return replace(bare, disjoint=True, unmatched="the two epochs have no samples in common")
+    for epoch, predictions in ((start.epoch, before), (end.epoch, after)):
+        broken = int((~np.isfinite(predictions.nll)).sum())
+        if broken:
+            of = f"{broken} of {len(predictions)} losses at epoch {epoch}"
+            return replace(bare, unmatched=f"{of} are not finite")
     return replace(bare, before=before, after=after)
 
 
@@ -209,8 +220,22 @@ def spoken(split: str) -> str:
 
 
 def epochs_of(w: Window) -> str:
-    """Say which epochs a window spans."""
+    """Say which epochs a window spans, and what made its start the start."""
+    if w.from_lowest:
+        return f"between epoch {w.start.epoch}, where the loss was lowest, and epoch {w.end.epoch}"
     return f"from epoch {w.start.epoch} to {w.end.epoch}"
+
+
+def training_series(recording: Recording, until: float = np.inf) -> tuple[EpochSummary, ...]:
+    """Return the passes from which every cause reads "the training loss" of an epoch, up to `until`.
+
+    These are the evaluations of the training data where the loop makes them, else the training passes.
+    """
+    for split in ("train_eval", "train"):
+        series = tuple(s for s in recording.series(split) if s.epoch <= until)
+        if series:
+            return series
+    return ()
 
 
 def percent(value: float, digits: int = 0) -> str:
@@ -240,6 +265,7 @@ def share_text(share: Estimate) -> str:
 
     Examples
     --------
+    >>> from jupyter_lossacc.stats.estimate import Estimate
     >>> share_text(Estimate(1.1, 0.9, 1.3, "share"))
     '110 % [90, 130]'
     """

@@ -174,7 +174,7 @@ def _statement(w: Window, t: Trends) -> str:
     up, down = t.flow(t.worse), t.flow(t.better)
     return (
         f"{spoken(w.split).capitalize()} {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
-        "got worse and "
+        "got worse and, along their trends, "
         f"add {up:+.3f} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better and add "
         f"{down:+.3f}; the recall of the first group changed by {_mean(t.recall, t.worse):+.3f}, of the "
         "second by "

@@ -19,7 +19,16 @@ from jupyter_lossacc.causes.cause import (
     spoken,
 )
 from jupyter_lossacc.causes.cause import share_text as text
-from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.records import (
+    Counterfactual,
+    Episode,
+    Evidence,
+    Experiment,
+    Finding,
+    Predictions,
+    Recording,
+    Verdict,
+)
 from jupyter_lossacc.stats.transitions import share_of_change
 
 if TYPE_CHECKING:
@@ -39,8 +48,9 @@ class _Few:
     """The worst few: ``rows`` of the window's samples, and the share of the change they carry."""
 
     rows: NDArray[np.intp]
+    chosen_at: int  # epoch
     n: int
-    sure: int  # how many samples are surely wrong, few or not
+    sure: int  # how many samples are surely wrong at the end, few or not
     share: Estimate
     rest_before: float
     rest_after: float
@@ -54,10 +64,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     if w is None and episode is None:
         return None
     if w is None or w.before is None or w.after is None:
-        return not_tested(
-            ID,
-            "Confident errors could not be tested: no per-sample records of the same samples at both ends.",
-        )
+        why = w.unmatched if w is not None else "fewer than two complete passes lie in this stretch"
+        return not_tested(ID, f"Confident errors could not be tested: {why}.")
     level = episode is not None and episode.kind == "accuracy_stuck_loss_high"
     few = _few(w, w.after.nll if level else w.after.nll - w.before.nll)
     verdict = _verdict(w, few, level=level)
@@ -65,7 +73,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     return Finding(
         cause=ID,
         verdict=verdict,
-        share=None if level else few.share,
+        share=None if level or verdict == "rejected" else few.share,
         statement=_statement(w, few, level=level),
         because=(
             f"{len(few.rows)} of {few.n:,} samples, surely wrong, carry {text(few.share)} of its {part}"
@@ -90,10 +98,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 def _few(w: Window, change: NDArray[np.float32]) -> _Few:
     assert w.before is not None  # noqa: S101 - narrowed by the caller
     assert w.after is not None  # noqa: S101
-    loss, wrong = _chosen_at(w)
-    n = len(loss)
-    rows = np.flatnonzero(wrong)
-    sure = len(rows)
+    epoch, chosen = _chosen_at(w)
+    n, loss = len(chosen), chosen.nll
+    rows = np.flatnonzero(_surely_wrong(chosen))
     rows = rows[np.argsort(-loss[rows], kind="stable")][: max(1, int(FEW * n))]
     member = np.zeros(n, bool)
     member[rows] = True
@@ -101,31 +108,35 @@ def _few(w: Window, change: NDArray[np.float32]) -> _Few:
     share = share_of_change(np.where(member, change, 0.0), change)
     return _Few(
         rows=rows,
+        chosen_at=epoch,
         n=n,
-        sure=sure,
+        sure=int(_surely_wrong(w.after).sum()),
         share=share,
         rest_before=float(w.before.nll[~member].mean(dtype=np.float64)),
         rest_after=float(w.after.nll[~member].mean(dtype=np.float64)),
     )
 
 
-def _chosen_at(w: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Loss and sure-mistake flags one epoch before the end.
+def _surely_wrong(p: Predictions) -> NDArray[np.bool_]:
+    return np.asarray((p.correct < 0.5) & (p.confidence >= SURE))
+
+
+def _chosen_at(w: Window) -> tuple[int, Predictions]:
+    """Return the epoch before the end and its predictions.
 
     Choosing the worst samples at the very epoch whose loss they are to explain would count luck as
     cause; the epoch before is as telling and independent of that luck.
     """
     assert w.after is not None  # noqa: S101 - narrowed by the caller
     earlier = [s.epoch for s in w.inside if w.start.epoch < s.epoch < w.end.epoch]
-    chosen = w.after
     if earlier:
         try:
             previous, _ = w.recording.paired(w.split, earlier[-1], w.end.epoch)
         except KeyError:
-            previous = chosen
-        if np.array_equal(previous.sample_ids, chosen.sample_ids):
-            chosen = previous
-    return chosen.nll, (chosen.correct < 0.5) & (chosen.confidence >= SURE)
+            return w.end.epoch, w.after
+        if np.array_equal(previous.sample_ids, w.after.sample_ids):
+            return earlier[-1], previous
+    return w.end.epoch, w.after
 
 
 def _verdict(w: Window, few: _Few, *, level: bool) -> Verdict:
@@ -140,15 +151,19 @@ def _verdict(w: Window, few: _Few, *, level: bool) -> Verdict:
 
 
 def _statement(w: Window, few: _Few, *, level: bool) -> str:
-    who = f"{few.sure} of {few.n:,} {spoken(w.split)} samples ({percent(few.sure / few.n, 1)})"
     what = f"the loss at epoch {w.end.epoch}" if level else f"the loss change {epochs_of(w)}"
-    worst = "they carry" if few.sure == len(few.rows) else f"the worst {len(few.rows)} of them carry"
-    if few.sure == 0:
+    if not len(few.rows):
         return f"No {spoken(w.split)} sample is wrong with {percent(SURE)} confidence: none can carry {what}."
+    who = (
+        f"{few.sure} of {few.n:,} {spoken(w.split)} samples ({percent(few.sure / few.n, 1)}) are wrong with "
+        f"at least {percent(SURE)} confidence at epoch {w.end.epoch}"
+    )
+    if few.sure > FEW * few.n:
+        return f"{who}: more than the {percent(FEW)} that could count as a few samples carrying {what}."
     return (
-        f"{who} are wrong with at least {percent(SURE)} confidence; {worst} {text(few.share)} of {what}: "
-        f"without them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats instead of "
-        f"{w.start.nll:.3f} to {w.end.nll:.3f}."
+        f"{who}; the {len(few.rows)} that already were at epoch {few.chosen_at} carry {text(few.share)} of "
+        f"{what}: without them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats "
+        f"instead of {w.start.nll:.3f} to {w.end.nll:.3f}."
     )
 
 

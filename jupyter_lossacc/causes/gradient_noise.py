@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jupyter_lossacc.causes.cause import Cause, evidence, not_tested
 from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
     SMALL_BATCH,
+    aim,
     course,
     descent_of,
     excuse,
@@ -55,7 +58,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             else ""
         ),
         experiment=_experiment(d) if verdict != "rejected" else None,
-        strength=min(1.0, d.end),
+        strength=min(1.0, d.end) if np.isfinite(d.end) else 1.0,
     )
 
 
@@ -79,7 +82,7 @@ def _experiment(d: Descent) -> Experiment:
             f"train_loader = torch.utils.data.DataLoader(train_set, batch_size={batch}, shuffle=True)\n"
         ),
         prediction=(
-            f"With batches of {batch} the training loss no longer swings and ends below {d.loss[-1]:.3f}. "
+            f"With batches of {batch} the training loss no longer swings and ends {aim(d)}. "
             "Dividing "
             f"the learning rate by {batch / max(d.batch_size, 1):.0f} instead should do the same; if "
             "neither helps, "

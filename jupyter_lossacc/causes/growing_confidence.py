@@ -37,11 +37,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return None
     w = window(recording, episode)
     if w is None or w.before is None or w.after is None:
-        return not_tested(
-            ID,
-            f"Whether the {spoken(episode.split)} margins grow is not known: no per-sample records of this "
-            "split at both ends.",
-        )
+        why = w.unmatched if w is not None else "fewer than two complete passes lie in this stretch"
+        return not_tested(ID, f"Whether the {spoken(episode.split)} margins grow is not known: {why}.")
     o = outcomes(w.before, w.after)
     forecast = _forecast(w)
     return Finding(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jupyter_lossacc.causes.cause import Cause, not_tested, percent
 from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
+    aim,
     course,
     descent_of,
     excuse,
@@ -45,7 +48,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         cause=ID,
         verdict=verdict,
         statement=course(d) + doubt,
-        because=f"the steps are too long: the training loss still is at {percent(d.end)} of where it began",
+        because=_because(d),
         evidence=symptoms(d),
         action=(
             "Lower the learning rate by a factor of 3 to 10, or warm it up over the first steps and let it "
@@ -54,8 +57,14 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             else ""
         ),
         experiment=_experiment(d) if verdict != "rejected" else None,
-        strength=min(1.0, d.end),
+        strength=min(1.0, d.end) if np.isfinite(d.end) else 1.0,
     )
+
+
+def _because(d: Descent) -> str:
+    if d.broken_step >= 0:
+        return f"the steps are too long: the training loss is not finite from step {d.broken_step} on"
+    return f"the steps are too long: the training loss still is at {percent(d.end)} of where it began"
 
 
 def _experiment(d: Descent) -> Experiment:
@@ -66,10 +75,8 @@ def _experiment(d: Descent) -> Experiment:
             "# (keep your own optimiser; only lr changes)\n"
         ),
         prediction=(
-            f"The training loss falls in nearly every epoch and ends well below {d.loss[-1]:.3f}. If it "
-            "still "
-            "swings, the batches are too small or out of order; if it hardly moves, the rate was not the "
-            "reason."
+            f"The training loss falls in nearly every epoch and ends {aim(d)}. If it still swings, the "
+            "batches are too small or out of order; if it hardly moves, the rate was not the reason."
         ),
     )
 

@@ -35,7 +35,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     return Finding(
         cause=ID,
         verdict=verdict,
-        statement=(
+        statement=f"The loss is not finite from step {d.broken_step} on, which short steps do not do."
+        if d.broken_step >= 0
+        else (
             f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where "
             "it began; "
             f"a step changes the weights by {d.update_ratio:.1e} of their length (learning rate "

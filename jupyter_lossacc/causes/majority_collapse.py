@@ -73,7 +73,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         evidence=_evidence(c),
         counterfactual=Counterfactual(
             name=f"{spoken(split)} loss of always stating the class proportions", value=c.chance, actual=c.nll
-        ),
+        )
+        if c.chance < c.nll
+        else None,
         action=_action(c),
         experiment=_experiment(recording, c),
         sample_ids=_missed(recording, split, last[-1].epoch, c.major),

@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, percent, spoken, window
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    Window,
+    epochs_of,
+    evidence,
+    not_tested,
+    percent,
+    spoken,
+    window,
+)
 from jupyter_lossacc.causes.wording import CLASS_TASKS
 from jupyter_lossacc.records import (
     Counterfactual,
@@ -40,8 +49,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         )
     if w.end.loss.on_simplex and w.end.loss.name == "cross_entropy":
         return None  # a cause of its own
-    if w.end.loss.task not in CLASS_TASKS or w.after is None or w.before is None:
-        return not_tested(ID, "The samples cannot be followed one by one, so their losses cannot be ranked.")
+    if w.end.loss.task not in CLASS_TASKS:
+        return not_tested(ID, f"A {w.end.loss.task} task has no margin by which losses could be ranked.")
+    if w.after is None or w.before is None:
+        return not_tested(ID, f"The losses of single samples cannot be ranked {epochs_of(w)}: {w.unmatched}.")
     return _rank(w, w.before, w.after)
 
 
@@ -59,6 +70,8 @@ def _rank(w: Window, first: Predictions, last: Predictions) -> Finding:
     if right.sum() < MIN_RIGHT:
         return not_tested(ID, f"Fewer than {MIN_RIGHT} right samples have a loss of their own.")
     rank = _rank_correlation(last.margin[right], after[right])
+    if not np.isfinite(rank):
+        return not_tested(ID, "All right samples have the same loss or margin; there is nothing to rank.")
     safer = right & (first.correct >= 1) & np.isfinite(before) & (last.margin > first.margin)
     against = (
         float((after[safer] > before[safer] + 1e-6).mean()) if safer.sum() >= MIN_RIGHT else float("nan")
@@ -89,8 +102,6 @@ def _rank_correlation(margin: NDArray[np.float32], loss: Floats) -> float:
 
 
 def _verdict(rank: float, against: float, smoothing: float) -> Verdict:
-    if not np.isfinite(rank):
-        return "undecided"
     if rank > 0 or (rank > WEAK and against > OFTEN):
         # Label smoothing asks for moderate margins: rising loss beyond them is what was ordered.
         return "undecided" if smoothing > 0 else "supported"
@@ -141,7 +152,7 @@ def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
             f"{w.end.epoch}), not like the reported loss ({moved:+.3f}).",
             result=f"NLL from the records: {w.start.nll:.3f} to {w.end.nll:.3f}.",
         ),
-        strength=float(np.clip((rank + 1) / 2, 0, 1)) if np.isfinite(rank) else 0.0,
+        strength=float(np.clip((rank + 1) / 2, 0, 1)),
     )
 
 

@@ -55,8 +55,9 @@ def _finding(wrong: list[EpochSummary], total: int, mode: str, call: str) -> Fin
     layers = last.mode_layers
     verdict: Verdict = "supported" if layers else "undecided" if layers is None else "rejected"
     which = spoken(last.split)
+    behave = "layer that behaves" if layers == 1 else "layers that behave"
     effect = {
-        "supported": f"The model has {layers} layers that behave differently there.",
+        "supported": f"The model has {layers} {behave} differently there.",
         "undecided": "Whether the model has layers that behave differently there (dropout, batch "
         "normalisation) is not known.",
         "rejected": "The model has no layer that behaves differently there, so nothing changed.",

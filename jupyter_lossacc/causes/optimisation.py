@@ -8,7 +8,7 @@ import numpy as np
 
 from jupyter_lossacc.causes.cause import evidence, percent
 from jupyter_lossacc.causes.wording import trained_support
-from jupyter_lossacc.stats.descent import Descent, describe_descent
+from jupyter_lossacc.stats.descent import LONG, Descent, describe_descent
 
 if TYPE_CHECKING:
     from jupyter_lossacc.records import Evidence, Recording
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGE_BATCH",
     "SMALL_BATCH",
+    "aim",
     "course",
     "descent_of",
     "excuse",
@@ -86,7 +87,13 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
         evidence("share of its movement that went up", d.backward, "share", "> 0.4", d.backward > 0.4),
         evidence("last quarter against second quarter", d.progress, "ratio", "> 0.85", d.progress > 0.85),
         evidence("variation of the gradient norm", d.gradient_cv, "1", "", True),
-        evidence("update against weights", d.update_ratio, "ratio", "", True),
+        evidence(
+            "longest update against weights",
+            d.longest_update,
+            "ratio",
+            f"> {LONG:g}",
+            d.longest_update > LONG,
+        ),
     ]
     if d.broken_step >= 0:
         grown = d.growth > 10
@@ -94,14 +101,26 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
     return tuple(row for row in rows if np.isfinite(row.value))
 
 
+def aim(d: Descent) -> str:
+    """Say what a better training should end below: the level now, where there is one."""
+    return f"well below {d.loss[-1]:.3f}" if np.isfinite(d.loss[-1]) else "as a finite number"
+
+
 def course(d: Descent) -> str:
-    """Say in one sentence how the training loss went."""
-    broken = f"The loss stopped being a number at step {d.broken_step}. " if d.broken_step >= 0 else ""
+    """Say in one or two sentences how the training loss went, as far as it was a number."""
+    with_what = f"(learning rate {d.learning_rate:.2g}, batches of {d.batch_size:.0f})"
+    finite = d.loss[np.isfinite(d.loss)]
+    if d.broken_step >= 0:
+        before = (
+            f"; in the last epoch before, the mean training loss was {finite[-1]:.3f}" if len(finite) else ""
+        )
+        return f"The loss is not finite from step {d.broken_step} on{before} {with_what}."
+    told = [f"it rose again in {percent(d.rise_share)} of the epochs"] if np.isfinite(d.rise_share) else []
+    if np.isfinite(d.peak):
+        told.append(f"peaked at {d.peak:.1f} times its start")
+    if np.isfinite(d.progress):
+        told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")
     return (
-        f"{broken}The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} "
-        "in the "
-        f"last; it rose again in {percent(d.rise_share)} of the epochs, peaked at {d.peak:.1f} times its "
-        "start, and "
-        f"ended at {percent(d.progress)} of its level after a quarter of the training (learning rate "
-        f"{d.learning_rate:.2g}, batches of {d.batch_size:.0f})."
+        f"The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} in the last"
+        f"; {', '.join(told)} {with_what}."
     )

@@ -17,6 +17,7 @@ from jupyter_lossacc.causes.cause import (
     rising_window,
     share_text,
     spoken,
+    training_series,
 )
 from jupyter_lossacc.causes.repair import Repair, calibrated_curve, floor_of, repair
 from jupyter_lossacc.records import (
@@ -91,15 +92,12 @@ def _share(r: Repair) -> Estimate:
 
 
 def _training_loss(w: Window) -> tuple[float, float] | None:
-    """Training loss at (or next before) both ends, evaluated passes preferred."""
-    for split in ("train_eval", "train"):
-        by_epoch = {s.epoch: _loss(s) for s in w.recording.series(split)}
-        first = [e for e in by_epoch if e <= w.start.epoch] or [e for e in by_epoch if e <= w.end.epoch]
-        last = [e for e in by_epoch if e <= w.end.epoch]
-        if first and last and max(last) > min(max(first), w.start.epoch):
-            start = max(first) if max(first) <= w.start.epoch else min(first)
-            return by_epoch[start], by_epoch[max(last)]
-    return None
+    """Training loss at (or next before) both ends."""
+    series = training_series(w.recording, w.end.epoch)
+    if len(series) < 2:
+        return None
+    first = [s for s in series if s.epoch <= w.start.epoch] or [series[0]]
+    return (_loss(first[-1]), _loss(series[-1])) if series[-1].epoch > first[-1].epoch else None
 
 
 def _loss(s: EpochSummary) -> float:
@@ -142,7 +140,8 @@ def _verdict(w: Window, r: Repair, floored: Estimate, train: tuple[float, float]
 
 def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
     a, b = r.before, r.after
-    beside = "" if train is None else f" while training loss goes from {train[0]:.3f} to {train[1]:.3f}"
+    which = spoken(training_series(w.recording)[0].split) if train is not None else ""
+    beside = "" if train is None else f" while {which} loss goes from {train[0]:.3f} to {train[1]:.3f}"
     return (
         f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from "
         f"{a.repaired:.3f} to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from jupyter_lossacc.causes.cause import Window, not_tested, window
+from jupyter_lossacc.causes.cause import Window, epochs_of, not_tested, window
 from jupyter_lossacc.stats.classes import class_counts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def follow_classes(cause: str, recording: Recording, episode: Episode | None) ->
     if w.end.loss.task not in CLASS_TASKS:
         return not_tested(cause, f"A sample of a {w.end.loss.task} task has no single class.")
     if w.before is None or w.after is None:
-        return not_tested(cause, "The same samples cannot be followed from the first epoch to the last.")
+        return not_tested(cause, f"The samples cannot be followed {epochs_of(w)}: {w.unmatched}.")
     return Followed(w, w.before, w.after)
 
 

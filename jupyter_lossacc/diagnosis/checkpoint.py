@@ -2,7 +2,8 @@
 
 The epoch is chosen by the loss that is left after refitting one temperature (cross-fitted): it
 ignores over-confidence, which a division repairs afterwards, and keeps what no division repairs
-(Berta et al., arXiv:2501.19195, 2025; Ranjan et al., NeurIPS 2024).
+(Berta et al., arXiv:2501.19195, 2025; Ranjan et al., NeurIPS 2024). Where the epoch of highest
+accuracy is no worse than chance by that loss, it is the one to keep.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ["advise", "best_epoch", "stop_or_go"]
 
 Floats = NDArray[np.float64]
 Stop = Literal["now", "keep going", "undecided"]
+ONE_ANSWER = 0.98  # share of predictions
 MAX_EQUIVALENT = 24  # epochs examined, at most, in the search for an earlier equivalent
 
 
@@ -37,8 +39,21 @@ class _Curve:
     calibrated: bool
 
     @property
-    def best(self) -> int:
+    def lowest(self) -> int:
+        """Index of the lowest loss."""
         return int(np.nanargmin(self.chosen_by))
+
+    @property
+    def most_accurate(self) -> int:
+        """Index of the highest accuracy; among equals, of the lowest loss."""
+        accuracy = np.array([s.accuracy for s in self.passes])
+        top = np.where(accuracy == np.nanmax(accuracy), self.chosen_by, np.nan)
+        return int(np.nanargmin(top)) if np.isfinite(top).any() else self.lowest
+
+    @property
+    def loss(self) -> str:
+        """What the loss is called by which epochs are chosen."""
+        return "calibrated loss" if self.calibrated else "loss"
 
 
 def _curve(recording: Recording) -> _Curve | None:
@@ -53,9 +68,44 @@ def _curve(recording: Recording) -> _Curve | None:
 
 
 def best_epoch(recording: Recording) -> int | None:
-    """Return the epoch with the lowest calibrated loss so far; None when nothing was evaluated."""
+    """Return the epoch to keep so far; None when nothing was evaluated or none is worth keeping."""
     curve = _curve(recording)
-    return None if curve is None else curve.passes[curve.best].epoch
+    if curve is None:
+        return None
+    best = curve.passes[_chosen(recording, curve)]
+    return None if _says_one_thing(best) else best.epoch
+
+
+def _chosen(recording: Recording, curve: _Curve) -> int:
+    """Index of the epoch to keep: lowest loss, or highest accuracy where the losses differ by chance."""
+    lowest, accurate = curve.lowest, curve.most_accurate
+    return accurate if accurate != lowest and _equivalent(recording, curve, accurate) else lowest
+
+
+def _equivalent(recording: Recording, curve: _Curve, i: int) -> bool:
+    """Tell whether the loss of an epoch lies within one paired standard error of the lowest."""
+    pair = _pair(recording, curve.passes[i], curve.passes[curve.lowest])
+    if pair is None:
+        return False
+    ends = (curve.passes[i], curve.passes[curve.lowest])
+    a, b = (
+        _repaired(p, s) if curve.calibrated else p.nll.astype(np.float64)
+        for p, s in zip(pair, ends, strict=True)
+    )
+    difference = (a - b)[np.isfinite(a - b)]
+    if len(difference) < 2:
+        return False
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return bool(curve.chosen_by[i] - curve.chosen_by[curve.lowest] <= error)
+
+
+def _says_one_thing(s: EpochSummary) -> bool:
+    """Tell whether an epoch answers the largest class whatever it is shown: nothing worth keeping."""
+    table = s.classes
+    if table is None or not table.support.sum() or not table.predicted.sum():
+        return False
+    base = float(table.support.max() / table.support.sum())
+    return float(table.predicted.max() / table.predicted.sum()) >= ONE_ANSWER and s.accuracy <= base + 0.005
 
 
 def advise(recording: Recording, running: bool) -> CheckpointAdvice:
@@ -79,51 +129,73 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
             temperature=float("nan"),
             reason="No complete evaluation was recorded, so no epoch can be advised.",
         )
-    best = curve.passes[curve.best]
+    chosen = _chosen(recording, curve)
+    best = curve.passes[chosen]
     stop, stop_reason = stop_or_go(recording)
+    if _says_one_thing(best):
+        return CheckpointAdvice(
+            epoch=None,
+            temperature=float("nan"),
+            reason=_no_epoch(curve, best, running=running),
+            stop=stop,
+            stop_reason=stop_reason,
+        )
     return CheckpointAdvice(
         epoch=best.epoch,
         temperature=best.temperature,
-        reason=_reason(curve, best, running=running),
-        alternatives=_alternatives(recording, curve),
+        reason=_reason(curve, chosen, running=running),
+        alternatives=_alternatives(recording, curve, chosen),
         stop=stop,
         stop_reason=stop_reason,
         optimism=_optimism(curve),
     )
 
 
-def _reason(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
-    so_far = " so far" if running else ""
-    value = curve.chosen_by[curve.best]
+def _no_epoch(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
+    return (
+        f"No epoch is worth keeping{' so far' if running else ''}: even epoch {best.epoch}, with the lowest "
+        f"{spoken(best.split)} {curve.loss}, gives (nearly) every sample the same class, and its accuracy of "
+        f"{percent(best.accuracy, 1)} is the share of the largest class."
+    )
+
+
+def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
+    best, lowest = curve.passes[chosen], curve.passes[curve.lowest]
+    value = curve.chosen_by[chosen]
+    keep = f"Keep epoch {best.epoch}{' so far' if running else ''}: its {spoken(best.split)} loss"
+    rank = f"is the lowest (accuracy {percent(best.accuracy, 1)})."
+    if chosen != curve.lowest:
+        rank = (
+            f"equals the lowest ({curve.chosen_by[curve.lowest]:.3f} at epoch {lowest.epoch}) within chance, "
+            f"and its accuracy of {percent(best.accuracy, 1)} is the highest: of equivalent epochs the most "
+            "accurate is taken."
+        )
     if not curve.calibrated:
         return (
-            f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss, {value:.3f} nats, is the "
-            "lowest. Calibration could not be repaired from these records, so the loss was taken as it is."
+            f"{keep}, {value:.3f} nats, {rank} Calibration could not be repaired from these records, so the "
+            "loss was taken as it is."
         )
     apply = (
         "No temperature is needed."
         if 0.95 <= best.temperature <= 1.05
         else f"Divide its logits by {best.temperature:.2f} wherever probabilities matter."
     )
-    return (
-        f"Keep epoch {best.epoch}{so_far}: its {spoken(best.split)} loss with calibration repaired, "
-        f"{value:.3f} nats, is the lowest (accuracy {percent(best.accuracy, 1)}). {apply}"
-    )
+    return f"{keep} with calibration repaired, {value:.3f} nats, {rank} {apply}"
 
 
-def _alternatives(recording: Recording, curve: _Curve) -> tuple[Alternative, ...]:
+def _alternatives(recording: Recording, curve: _Curve, chosen: int) -> tuple[Alternative, ...]:
     losses = np.array([_shown_loss(s) for s in curve.passes])
     accuracies = np.array([s.accuracy for s in curve.passes])
     named: list[tuple[str, int]] = []
     if np.isfinite(losses).any():
         named.append(("lowest loss", int(np.nanargmin(losses))))
     if np.isfinite(accuracies).any():
-        named.append(("highest accuracy", int(np.nanargmax(accuracies))))
+        named.append(("highest accuracy", curve.most_accurate))
     named.append(("last", len(curve.passes) - 1))
     earliest = _earliest_equivalent(recording, curve)
-    if earliest is not None and earliest < curve.best:
+    if earliest is not None and earliest < chosen:
         named.append(("earliest equivalent", earliest))
-    return tuple(_alternative(recording, curve, name, i) for name, i in named)
+    return tuple(_alternative(recording, curve, chosen, name, i) for name, i in named)
 
 
 def _shown_loss(s: EpochSummary) -> float:
@@ -132,14 +204,14 @@ def _shown_loss(s: EpochSummary) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
-def _alternative(recording: Recording, curve: _Curve, name: str, i: int) -> Alternative:
-    best, other = curve.passes[curve.best], curve.passes[i]
-    gap = float(curve.chosen_by[curve.best] - curve.chosen_by[i])
+def _alternative(recording: Recording, curve: _Curve, chosen: int, name: str, i: int) -> Alternative:
+    best, other = curve.passes[chosen], curve.passes[i]
+    gap = float(curve.chosen_by[chosen] - curve.chosen_by[i])
     accuracy = Estimate(best.accuracy - other.accuracy, unit="share")
     loss = Estimate(gap, unit="nats")
     p = float("nan")
     pair = _pair(recording, other, best)
-    if i == curve.best:
+    if i == chosen:
         accuracy, loss, p = Estimate(0.0, 0.0, 0.0, "share"), Estimate(0.0, 0.0, 0.0, "nats"), 1.0
     elif pair is not None:
         accuracy = paired_difference(
@@ -156,7 +228,7 @@ def _alternative(recording: Recording, curve: _Curve, name: str, i: int) -> Alte
         accuracy_difference=accuracy,
         calibrated_nll_difference=loss,
         mcnemar_p=p,
-        cost=_cost(other, best, accuracy, loss, p),
+        cost=_cost(other, best, accuracy, loss, p, curve.loss),
     )
 
 
@@ -192,15 +264,18 @@ def _repaired(p: Predictions, s: EpochSummary) -> Floats:
     return rescaled_nll(p.nll.astype(np.float64), p.margin.astype(np.float64), s.n_classes, s.temperature)
 
 
-def _cost(other: EpochSummary, best: EpochSummary, accuracy: Estimate, loss: Estimate, p: float) -> str:
+def _cost(
+    other: EpochSummary, best: EpochSummary, accuracy: Estimate, loss: Estimate, p: float, what: str
+) -> str:
     if other.epoch == best.epoch:
         return "It is the advised epoch."
     worse = -loss.value
-    parts = [
-        f"Keeping epoch {other.epoch} instead costs {worse:.3f} nats of calibrated loss"
-        if worse > 0
-        else f"Epoch {other.epoch} has the same calibrated loss"
-    ]
+    if not np.isfinite(worse):
+        parts = [f"Epoch {other.epoch} has no {what} to compare"]
+    elif worse >= 0:
+        parts = [f"Keeping epoch {other.epoch} instead costs {worse:.3f} nats of {what}"]
+    else:
+        parts = [f"Keeping epoch {other.epoch} instead wins {-worse:.3f} nats of {what}"]
     lost = 100 * accuracy.value
     if abs(lost) >= 0.05:
         parts.append(f"{'loses' if lost > 0 else 'wins'} {abs(lost):.1f} points of accuracy")
@@ -215,21 +290,12 @@ def _earliest_equivalent(recording: Recording, curve: _Curve) -> int | None:
     """First epoch whose loss lies within one paired standard error of the best one's."""
     if not curve.calibrated:
         return None
-    order = [i for i in range(curve.best) if np.isfinite(curve.chosen_by[i])]
+    order = [i for i in range(curve.lowest) if np.isfinite(curve.chosen_by[i])]
     # A difference of more than 0.1 nats or 10 % is never within one standard error of interest.
-    least = curve.chosen_by[curve.best]
+    least = curve.chosen_by[curve.lowest]
     order = [i for i in order if curve.chosen_by[i] - least < max(0.1 * least, 0.01)]
     step = max(1, len(order) // MAX_EQUIVALENT)
-    for i in order[::step]:
-        pair = _pair(recording, curve.passes[i], curve.passes[curve.best])
-        if pair is None:
-            return None
-        difference = _repaired(pair[0], curve.passes[i]) - _repaired(pair[1], curve.passes[curve.best])
-        if len(difference) > 1:
-            error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-            if curve.chosen_by[i] - least <= error:
-                return i
-    return None
+    return next((i for i in order[::step] if _equivalent(recording, curve, i)), None)
 
 
 def stop_or_go(recording: Recording) -> tuple[Stop, str]:
@@ -239,25 +305,26 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
         return "undecided", "Fewer than four evaluated epochs: too early to say."
     epochs = np.array([s.epoch for s in curve.passes])
     values = curve.chosen_by
-    what = "calibrated loss" if curve.calibrated else "loss"
+    what = curve.loss
     patience = max(5, int(np.ceil(0.1 * epochs[-1])))
-    age = int(epochs[-1] - epochs[curve.best])
+    lowest = curve.lowest
+    age = int(epochs[-1] - epochs[lowest])
     recent = epochs > epochs[-1] - max(2 * patience, 10)
     slope, error = _slope(epochs[recent], values[recent])
     if age >= patience:
-        since = epochs >= epochs[curve.best]
+        since = epochs >= epochs[lowest]
         slope_since, error_since = _slope(epochs[since], values[since])
         if slope_since > -error_since:
             return (
                 "now",
-                f"The {what} has not improved for {age} epochs (lowest at epoch {epochs[curve.best]}).",
+                f"The {what} has not improved for {age} epochs (lowest at epoch {epochs[lowest]}).",
             )
-    pays = -slope * patience > max(0.001, 0.002 * abs(values[curve.best]))
+    pays = -slope * patience > max(0.001, 0.002 * abs(values[lowest]))
     if slope < -2 * error and pays and age < patience:
         return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
             curve
         )
-    low = f"lowest at epoch {epochs[curve.best]}"
+    low = f"lowest at epoch {epochs[lowest]}"
     if age >= patience:
         return (
             "undecided",

@@ -51,10 +51,11 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
         | {"capacity_or_noise", "class_divergence"},
     ),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
-    "majority_collapse": frozenset({"label_noise"}),
+    "majority_collapse": frozenset({"label_noise", "growing_confidence"}),
 }
 # Cuts of the same change that do not overlap: their shares may be added.
 _ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
+_WIDEST = 1.0  # interval of a share; beyond it no cause is named for a rise that no episode marks
 
 
 def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnosis, ...]:
@@ -109,6 +110,8 @@ def _diagnosis(
     facts: tuple[Finding, ...],
 ) -> Diagnosis:
     findings, limits = examined
+    if episode is None:
+        findings = [_vague(f) for f in findings]
     findings = _contradicted(_explain_away(findings, facts))
     ranked = tuple(sorted(findings, key=_rank))
     if episode is not None:
@@ -135,6 +138,14 @@ def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[F
             f = replace(f, verdict="undecided", statement=f"{f.statement} {first}")
         result.append(f)
     return result
+
+
+def _vague(f: Finding) -> Finding:
+    """Take back a cause of an unmarked rise whose share could be nearly anything."""
+    if f.verdict != "supported" or f.share is None or not f.share.high - f.share.low > _WIDEST:
+        return f
+    doubt = "The rise is too small against its sampling error to say so."
+    return replace(f, verdict="undecided", statement=f"{f.statement} {doubt}")
 
 
 def _contradicted(findings: list[Finding]) -> list[Finding]:

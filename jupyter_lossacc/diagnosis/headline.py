@@ -20,6 +20,9 @@ _MOVES = {
     "accuracy_stuck_loss_high": "loss stays high and accuracy is stuck",
     "loss_rises_accuracy_falls": "loss rises and accuracy falls",
 }
+# Examined about the run only where no episode is shown.
+_ABOUT_A_RISE = frozenset({"overconfidence", "underconfidence", "overfitting", "confident_errors"})
+_UNMARKED = "No stretch is marked, because accuracy cannot be told from chance meanwhile."
 _ALSO = {
     "both_rise": "; accuracy rises all the same",
 }
@@ -41,7 +44,8 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
         if supported and supported[0].cause == "fluctuation":
             return supported[0].statement
         if supported:
-            return f"{supported[0].statement} {_what_to_do(recording, None)}".strip()
+            unmarked = f" {_UNMARKED}" if supported[0].cause in _ABOUT_A_RISE else ""
+            return f"{supported[0].statement}{unmarked} {_what_to_do(recording, None)}".strip()
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
     what = f"{spoken(episode.split).capitalize()} {_MOVES[episode.kind]}"
@@ -82,10 +86,12 @@ def _candidates(findings: tuple[Finding, ...]) -> str:
 
 def _what_to_do(recording: Recording, episode: Episode | None) -> str:
     best = best_epoch(recording)
-    if best is None or (episode is not None and episode.split in ("train", "train_eval")):
+    if episode is not None and episode.split in ("train", "train_eval"):
         return ""
     if recording.status != "running":
-        return f"Keep epoch {best}."
+        return "" if best is None else f"Keep epoch {best}."
+    if best is None:
+        return ""
     stop, _ = stop_or_go(recording)
     go = {"now": "Stop now", "keep going": "Keep going", "undecided": "Whether to go on is undecided"}[stop]
     return f"{go}; keep epoch {best} so far."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from operator import itemgetter
+from math import inf, isfinite
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,10 +27,18 @@ def named_epochs(series: Sequence[EpochSummary]) -> set[int]:
         return set()
     losses = ("calibrated_nll", "nll", "reported_loss")
     named = {series[-1].epoch}
-    for measure, sign in (*((name, -1) for name in losses), ("accuracy", 1)):
-        finite = [(sign * getattr(s, measure), s.epoch) for s in series if isfinite(getattr(s, measure))]
+    for measure in losses:
+        finite = [s for s in series if isfinite(getattr(s, measure))]
         if finite:
-            named.add(max(finite, key=itemgetter(0))[1])
+            named.add(min(finite, key=attrgetter(measure)).epoch)
+    accurate = [s for s in series if isfinite(s.accuracy)]
+    if accurate:
+        # Of equally accurate epochs the advice takes the one of lowest (calibrated) loss.
+        top = [s for s in accurate if s.accuracy == max(a.accuracy for a in accurate)]
+        for measure in ("calibrated_nll", "nll"):
+            named.add(
+                min(top, key=lambda s: getattr(s, measure) if isfinite(getattr(s, measure)) else inf).epoch
+            )
     return named
 
 

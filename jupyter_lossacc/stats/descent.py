@@ -15,6 +15,7 @@ __all__ = ["Descent", "describe_descent"]
 
 Floats = NDArray[np.float64]
 SMOOTH = 256  # samples averaged before the highest loss is looked for: a single batch may spike
+LONG = 5e-3  # update against weights; a noisy fine-tune stays below 1e-3, trainings that swing exceed 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Descent:
     Parameters
     ----------
     loss : ndarray of shape (n_epochs,)
-        Mean of the step losses of each epoch, nats.
+        Mean of the step losses of each epoch over its samples, nats.
     scale : float
         Nats.
     peak : float
@@ -45,6 +46,8 @@ class Descent:
         Standard deviation over mean of the gradient norm within an epoch, median over epochs.
     update_ratio : float
         Length of an update over length of the weights, median over the second half of the steps.
+    longest_update : float
+        The same as median of each epoch, highest over the epochs: what blew up has large weights later.
     batch_size, learning_rate : float
         Medians over all steps.
     broken_step : int
@@ -63,6 +66,7 @@ class Descent:
     fall_z: float
     gradient_cv: float
     update_ratio: float
+    longest_update: float
     batch_size: float
     learning_rate: float
     broken_step: int
@@ -79,14 +83,16 @@ class Descent:
     def stalls_swinging(self) -> bool:
         """The second half brought nothing while the loss kept swinging up and down at a high level."""
         swings = self.rise_share > 0.3 and self.backward > 0.4
-        return swings and self.progress > 0.85 and self.end > 0.25
+        # Few samples, dropout and wrong labels make a fine-tune swing as well, but not by its own steps.
+        return swings and self.progress > 0.85 and self.end > 0.25 and self.longest_update > LONG
 
     @property
     def suspicious(self) -> bool:
         """A weaker form of the two above: enough to doubt, not enough to say so."""
-        swings = self.rise_share > 0.2 and self.backward > 0.3 and self.progress > 0.8
+        tiny = self.longest_update < 0.4 * LONG  # what is not known is not tiny
+        swings = self.rise_share > 0.2 and self.backward > 0.3 and self.progress > 0.8 and not tiny
         # Ordinary steps that never leave the start: killed units and labels without a pattern look alike.
-        stuck = min(self.end, self.progress) > 0.95 and self.update_ratio > 4e-4
+        stuck = min(self.end, self.progress) > 0.95 and self.update_ratio > 0.2 * LONG
         return self.end > 0.25 and ((self.peak > 1.15 and self.backward > 0.15) or swings or stuck)
 
 
@@ -107,7 +113,10 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
     if len(epochs) < 8 and broken < 0:
         return None
     groups = [np.flatnonzero(index == i) for i in range(len(epochs))]
-    mean = np.array([loss[g].mean() for g in groups])
+    size = np.asarray(steps["n_samples"], np.float64)
+    mean = np.array([np.average(loss[g], weights=np.maximum(size[g], 1)) for g in groups])
+    ratio = np.asarray(steps["update_ratio"], np.float64)
+    lengths = np.array([_median(ratio[g]) for g in groups])
     batch = _median(steps["n_samples"])
     scale, peak = _peak(loss, batch, chance)
     quarter = max(len(mean) // 4, 1)
@@ -124,7 +133,8 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         backward=float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300)),
         fall_z=_trend_z(mean[len(mean) // 2 :]),
         gradient_cv=_median([_cv(norm[g]) for g in groups[len(groups) // 5 :]]),
-        update_ratio=_median(np.asarray(steps["update_ratio"])[len(loss) // 2 :]),
+        update_ratio=_median(ratio[len(loss) // 2 :]),
+        longest_update=float(np.nanmax(lengths)) if np.isfinite(lengths).any() else float("nan"),
         batch_size=batch,
         learning_rate=_median(steps["learning_rate"]),
         broken_step=int(steps["step"][broken]) if broken >= 0 else -1,

@@ -11,9 +11,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
 from tests.causes.cases import builder, case
+from tests.scenarios_classes import PAIRS
 
 if TYPE_CHECKING:
-    from jupyter_lossacc.records import PassKey, Predictions, Recording
+    from jupyter_lossacc.records import EpochSummary, PassKey, Predictions, Recording
 
 
 @pytest.fixture
@@ -136,3 +137,46 @@ def test_without_samples_there_is_no_interval(recording: Recording) -> None:
     assert np.isnan(last.calibrated_nll_difference.low)
     assert np.isfinite(last.calibrated_nll_difference.value)
     assert advice.epoch == best_epoch(recording)
+
+
+def test_of_equivalent_epochs_the_most_accurate_is_kept(recording: Recording) -> None:
+    """An epoch whose calibrated loss is lower by less than one paired standard error decides nothing."""
+    low = min(recording.series("val"), key=lambda s: s.calibrated_nll)
+    other = next(s for s in recording.series("val") if s.epoch == low.epoch + 1)
+    a, b = recording.paired("val", other.epoch, low.epoch)
+    wobble = float(np.std(a.nll - b.nll) / np.sqrt(len(a)))
+
+    def with_gap(gap: float) -> Recording:
+        def put(s: EpochSummary) -> EpochSummary:
+            if s.key == other.key:
+                return replace(s, calibrated_nll=low.calibrated_nll + gap, accuracy=0.999)
+            return s
+
+        return replace(recording, summaries=tuple(put(s) for s in recording.summaries))
+
+    near, far = advise(with_gap(0.1 * wobble), running=False), advise(with_gap(20 * wobble), running=False)
+    assert near.epoch == best_epoch(with_gap(0.1 * wobble)) == other.epoch
+    assert f"at epoch {low.epoch}) within chance" in near.reason
+    assert "of equivalent epochs the most accurate" in near.reason
+    assert far.epoch == low.epoch
+    assert "equivalent epochs" not in far.reason
+
+
+def test_a_collapsed_model_has_no_epoch_worth_keeping() -> None:
+    collapsed = PAIRS["majority_collapse"][0](0).build()
+    advice = advise(collapsed, running=False)
+    assert advice.epoch is None
+    assert best_epoch(collapsed) is None
+    assert "share of the largest class" in advice.reason
+    twin = advise(PAIRS["majority_collapse"][1](0).build(), running=False)
+    assert twin.epoch is not None
+
+
+def test_without_calibration_no_sentence_speaks_of_a_calibrated_loss(recording: Recording) -> None:
+    """As in validation passes that ran in training mode."""
+    plain = tuple(
+        replace(s, accumulators=None, calibrated_nll=np.nan, temperature=np.nan) for s in recording.summaries
+    )
+    advice = advise(replace(recording, summaries=plain), running=False)
+    said = [advice.reason, advice.stop_reason, advice.optimism, *(a.cost for a in advice.alternatives)]
+    assert not [text for text in said if "calibrated" in text or "nan" in text.split()]
