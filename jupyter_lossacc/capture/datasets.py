@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
+
+from jupyter_lossacc.capture.foreign import below, shared_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +28,7 @@ class DataKey:
     Parameters
     ----------
     root : int
-        Number of the dataset below all `Subset` wrappers.
+        Number of the dataset below all `Subset` wrappers and other selections.
     part : tuple
         What tells parts of one dataset apart: contents of the subsets and of the sampler's indices.
     maps : tuple of sequences
@@ -59,8 +61,8 @@ def bottom(data: Any) -> Any:
     for name in ("dataset", "_dataset"):
         if not isinstance(data, Dataset) and getattr(data, name, None) is not None:
             data = getattr(data, name)
-    while isinstance(data, Subset):
-        data = data.dataset
+    while (part := below(data)) is not None:
+        data = part[0]
     return data
 
 
@@ -96,19 +98,27 @@ class Datasets:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, int]] = {}
+        self._named: dict[str, int] = {}
         self._n = 0
 
     def number(self, dataset: Any) -> int:
         """Return the same number for the same object, and never for another one."""
+        name = shared_name(dataset)
+        if name is not None:
+            return self._named.setdefault(name, self._next())
         known = self._known.get(id(dataset))
         if known is not None and known[0]() is dataset:
             return known[1]
-        self._n += 1
         try:
             reference: Any = weakref.ref(dataset)
         except TypeError:  # a list, say: kept, because its id could be used again
             reference = _Strong(dataset)
-        self._known[id(dataset)] = (reference, self._n)
+        number = self._next()
+        self._known[id(dataset)] = (reference, number)
+        return number
+
+    def _next(self) -> int:
+        self._n += 1
         return self._n
 
     def key(self, loader: Any) -> DataKey:
@@ -117,10 +127,10 @@ class Datasets:
         if dataset is None:
             dataset = getattr(loader, "_dataset", None)
         objects, maps, part = [id(loader), id(dataset)], [], []
-        while isinstance(dataset, Subset):
-            maps.append(dataset.indices)
-            part.append(_signature(dataset.indices))
-            dataset = dataset.dataset
+        while (smaller := below(dataset)) is not None:
+            dataset, indices = smaller
+            maps.append(indices)
+            part.append(_signature(indices))
             objects.append(id(dataset))
         sampler = getattr(loader, "sampler", None)
         chosen = getattr(sampler, "indices", None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.optimizers import OptimizerTaps
     from jupyter_lossacc.capture.patches import Patches
 
-__all__ = ["ForeignOptimizers", "below", "identity", "order_of", "real_loader"]
+__all__ = ["ForeignOptimizers", "below", "order_of", "real_loader", "shared_name"]
 
 
 def _made_by(value: object, module: str, name: str) -> bool:
@@ -54,14 +54,19 @@ def below(dataset: Any) -> tuple[Any, Sequence[int]] | None:
     return None
 
 
-def identity(dataset: Any) -> tuple[Any, str | None]:
-    """Return the object that stands for a dataset, and a name that equal datasets share.
+def shared_name(dataset: Any) -> str | None:
+    """Return a name that all wrappers of the same data share; None for a dataset that stands for itself.
 
-    The Trainer of transformers wraps a dataset anew for every evaluation, with the same fingerprint.
+    Every method of a dataset of ``datasets`` gives a new object over the same memory, and the Trainer of
+    transformers drops unused columns anew before every evaluation.
     """
-    if _made_by(dataset, "datasets", "Dataset"):
-        return dataset._data, f"datasets:{dataset._fingerprint}"
-    return dataset, None
+    if not _made_by(dataset, "datasets", "Dataset"):
+        return None
+    column = dataset.data.column(0) if dataset.data.num_columns else None
+    if column is None or not column.num_chunks:
+        return None
+    memory = column.chunk(0).buffers()[-1]
+    return None if memory is None else f"datasets {dataset.data.num_rows} {memory.address}"
 
 
 class ForeignOptimizers:
