@@ -10,6 +10,7 @@ from jupyter_lossacc.views.words import (
     VERDICTS,
     cause_title,
     episode_title,
+    evidence_words,
     interval,
     limits_of,
     measured,
@@ -19,6 +20,7 @@ from jupyter_lossacc.views.words import (
     reach,
     short_verdict,
     signed,
+    typeset,
 )
 
 __all__ = ["report", "summary"]
@@ -59,7 +61,7 @@ def summary(
     lines += [f"Note: {line}" for line in recording.limits[:MAX_NOTES]]
     if len(recording.limits) > MAX_NOTES:
         lines.append(f"{len(recording.limits) - MAX_NOTES} more notes in run.limits.")
-    return "\n".join(lines)
+    return "\n".join([lines[0], *map(typeset, lines[1:])])
 
 
 def report(
@@ -90,7 +92,8 @@ def report(
     limits = limits_of(recording, diagnoses)
     if limits:
         parts += ["## What could not be recorded or decided", _bullets(limits)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    title, *rest = [part for part in parts if part]
+    return "\n\n".join([title, *(p if p.startswith("```") else typeset(p) for p in rest)]) + "\n"
 
 
 def _episode(recording: Recording, episode: Episode, diagnosis: Diagnosis | None) -> Iterator[str]:
@@ -148,7 +151,8 @@ def _evidence(finding: Finding) -> str:
     rows = ["| evidence | here | decides at | speaks |", "|---|---:|---|---|"]
     for e in finding.evidence:
         speaks = "for" if e.supports else "against"
-        rows.append(f"| {_md(e.name)} | {quantity(e.value, e.unit)} | {_md(e.threshold)} | {speaks} |")
+        value, threshold = evidence_words(e)
+        rows.append(f"| {_md(e.name)} | {value} | {_md(threshold)} | {speaks} |")
     return "\n".join(rows)
 
 
@@ -176,6 +180,6 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _md(text: str) -> str:
     """Keep a name from being read as markup or as a table's border."""
-    for mark in "\\`*_[]<>|":
+    for mark in "\\`*_[]<|":
         text = text.replace(mark, "\\" + mark)
     return text.replace("\n", " ")

@@ -6,6 +6,7 @@ more than three significant digits.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import floor, isfinite, isinf, isnan, log10
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
+    from jupyter_lossacc.records import Diagnosis, Episode, Evidence, Finding, Recording
     from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "episode_title",
     "epochs_of",
     "epochs_seen",
+    "evidence_words",
     "interval",
     "limits_of",
     "measured",
@@ -37,6 +39,7 @@ __all__ = [
     "short_verdict",
     "signed",
     "split_word",
+    "typeset",
 ]
 
 
@@ -78,6 +81,11 @@ VERDICTS = {
 
 # Units whose name says less than the number alone, or a sign more.
 _UNITS = {"": "", "1": "", "z": " standard errors", "ratio": "×", "2 nats": ""}
+
+# Evidence about a difference; a "change factor" is none.
+_DIFFERENCE = re.compile(r"\bchange\b(?! factor)|^(rise|contribution)\b|\babove (its|the)\b")
+_BOUND = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+_MINUS = re.compile(r"(?<![\w.)\]-])-(?=[\d.])")
 
 _SPLITS = {
     "train": "training",
@@ -135,20 +143,66 @@ def percent(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Write a number with its unit: nats, share, epochs, samples, or none.
+    """Write a number with its unit: nats, share, points (of a share), epochs, samples, or none.
 
     Examples
     --------
     >>> quantity(1.31, "nats"), quantity(0.0525, "share"), quantity(2.1, "1")
     ('1.31 nats', '5.25 %', '2.1')
     """
-    if unit == "share":
-        return percent(value)
+    if unit in ("share", "points"):
+        return percent(value) if unit == "share" else f"{number(100 * value)} points"
     if float(value).is_integer() and abs(value) < 1e15:
         text = f"{int(value):,}".replace("-", "−")
     else:
         text = number(value)
     return f"{text}{_UNITS.get(unit, f' {unit}')}"
+
+
+def typeset(text: str) -> str:
+    """Give a sentence real signs: minus, at least, at most, becomes.
+
+    Examples
+    --------
+    >>> typeset("it changes by -0.2 (>= 0.5 -> 1e-3, 2024-01)")
+    'it changes by −0.2 (≥ 0.5 → 1e-3, 2024-01)'
+    """
+    for plain, sign in (("->", "→"), (">=", "≥"), ("<=", "≤")):
+        text = text.replace(plain, sign)
+    return _MINUS.sub("−", text)
+
+
+def evidence_words(evidence: Evidence) -> tuple[str, str]:
+    """Write the value of a piece of evidence and what decides it, both in the same unit.
+
+    Differences carry a sign; differences of shares are percentage points.
+
+    Examples
+    --------
+    >>> from jupyter_lossacc.records import Evidence
+    >>> evidence_words(Evidence(name="change of recall", value=-0.08, unit="share", threshold="< -0.05",
+    ...                         supports=True))
+    ('−8 points', '< −5 points')
+    >>> evidence_words(Evidence(name="share of the rise", value=1.762, unit="share", threshold=">= 0.5",
+    ...                         supports=True))
+    ('176 %', '≥ 50 %')
+    """
+    value, unit = evidence.value, evidence.unit
+    difference = bool(_DIFFERENCE.search(evidence.name))
+    if difference and unit == "share":
+        unit = "points"
+    elif difference and unit == "ratio":
+        unit = "share"
+    said = quantity(value, unit)
+    sign = "+" if difference and value > 0 and isfinite(value) else ""
+
+    def bound(found: re.Match[str]) -> str:
+        return quantity(float(found[0]), unit if unit in ("share", "points", "nats", "ratio") else "")
+
+    threshold = evidence.threshold
+    if "%" not in threshold and "of the" not in threshold:
+        threshold = _BOUND.sub(bound, threshold, count=1)
+    return f"{sign}{said}", typeset(threshold)
 
 
 def _scaled(unit: str) -> tuple[float, str]:

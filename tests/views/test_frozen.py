@@ -10,6 +10,7 @@ import pytest
 
 from jupyter_lossacc.views.figures import figure_png
 from jupyter_lossacc.views.panel import assets, frozen
+from jupyter_lossacc.views.words import typeset
 from tests.views.states import STATES, state_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -60,7 +61,7 @@ def test_without_scripts_verdict_causes_and_actions_can_be_read():
     text = " ".join(Tags(frozen.frozen_bundle(state, PNG, mode="static")["text/html"]).words)
     finding = next(d for d in shown.diagnoses if d.supported).supported[0]
     for part in (state["headline"]["text"], finding.statement, finding.action, state["status_line"]):
-        assert part in text
+        assert typeset(part) in text
 
 
 def test_names_are_text_everywhere():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from jupyter_lossacc.records import Diagnosis, Finding
 from jupyter_lossacc.views.text import report, summary
 from jupyter_lossacc.views.verdict import headline
+from jupyter_lossacc.views.words import typeset
 from tests.views.states import STATES
 
 
@@ -25,14 +27,25 @@ def test_the_report_has_causes_evidence_and_what_to_try():
     shown = STATES["both-rise"]()
     text = report(*shown.arguments)
     finding = next(d for d in shown.diagnoses if d.supported).supported[0]
-    for part in (finding.statement, finding.action, finding.experiment.code.splitlines()[0], "| evidence |"):
+    for part in (
+        typeset(finding.statement),
+        typeset(finding.action),
+        finding.experiment.code.splitlines()[0],
+        "| evidence |",
+    ):
         assert part in text
     assert "## Which epoch to keep" in text
     assert "Also examined:" in text
 
 
+def test_numbers_carry_units_and_real_signs():
+    text = re.sub(r"```.*?```", "", report(*STATES["both-rise"]().arguments), flags=re.S)
+    assert re.search(r"\| share of the rise[^|]* \| [\d.]+ % \| ≥ 50 % \|", text)
+    assert not re.search(r"[ (|]-\d|>=|<=|->", text)
+
+
 def test_a_name_cannot_make_markup():
-    assert report(*STATES["class-names"]().arguments).startswith(r"# \<i\>names\</i\> & more")
+    assert report(*STATES["class-names"]().arguments).startswith(r"# \<i>names\</i> & more")
 
 
 def test_a_retracted_episode_is_not_counted_as_standing():

@@ -15,6 +15,7 @@ from jupyter_lossacc.views.words import (
     cause_title,
     episode_title,
     epochs_of,
+    evidence_words,
     interval,
     measured,
     number,
@@ -24,6 +25,7 @@ from jupyter_lossacc.views.words import (
     short_verdict,
     signed,
     split_word,
+    typeset,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = ["advice_state", "chart_words", "episode_cards", "evidence_tables", "r
 
 Card = dict[str, Any]
 MAX_NAMED = 8
+MAX_OVERLAY = 250  # points of a line drawn into the chart
 
 
 def episode_cards(
@@ -120,18 +123,20 @@ def _reading(diagnosis: Diagnosis | None, lead: str) -> Card:
     if diagnosis is None:
         return {"lead": lead, "causes": [], "limits": []}
     return {
-        "lead": diagnosis.headline or lead,
+        "lead": typeset(diagnosis.headline) or lead,
         "causes": [_cause(f) for f in diagnosis.findings],
-        "limits": list(diagnosis.limits),
+        "limits": [typeset(line) for line in diagnosis.limits],
     }
 
 
 def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
     """(name, value, note) of what moved, how far, and how sure that is."""
+    ends = _ends(recording, episode)
     rows = []
     for name, change in (("loss", episode.loss_change), ("accuracy", episode.accuracy_change)):
         span = interval(change)
-        rows.append([name, measured(change), f"95 %: {span}" if span else ""])
+        sure = f"along the trend, 95 %: {span}" if span else "along the trend"
+        rows.append([name, measured(change), "; ".join(filter(None, [sure, ends.get(name)]))])
     notes = []
     if episode.start_interval and episode.start_interval[0] != episode.start_interval[1]:
         notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
@@ -141,15 +146,26 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
     return rows
 
 
+def _ends(recording: Recording, episode: Episode) -> dict[str, str]:
+    """Say the plain difference between both ends: sentences may quote it, and it is not the trend's."""
+    try:
+        first, last = (recording.summary(episode.split, e) for e in (episode.start_epoch, episode.end_epoch))
+    except KeyError:
+        return {}
+    what = f"epoch {last.epoch} minus epoch {first.epoch}"
+    loss, points = last.reported_loss - first.reported_loss, 100 * (last.accuracy - first.accuracy)
+    return {"loss": f"{what}: {signed(loss)}", "accuracy": f"{what}: {signed(points)}"}
+
+
 def _cause(finding: Finding) -> Card:
     card: Card = {
         "id": finding.cause,
         "title": cause_title(finding.cause),
         "verdict": finding.verdict,
         "word": VERDICTS[finding.verdict],
-        "statement": finding.statement,
+        "statement": typeset(finding.statement),
         "evidence": [_evidence(e) for e in finding.evidence],
-        "action": finding.action,
+        "action": typeset(finding.action),
         "samples": [int(i) for i in finding.sample_ids[:MAX_NAMED]],
     }
     if finding.share is not None and np.isfinite(finding.share.value):
@@ -170,12 +186,17 @@ def _cause(finding: Finding) -> Card:
         }
     if finding.experiment is not None:
         e = finding.experiment
-        card["experiment"] = {"code": e.code, "prediction": e.prediction, "result": e.result}
+        card["experiment"] = {
+            "code": e.code,
+            "prediction": typeset(e.prediction),
+            "result": typeset(e.result),
+        }
     if finding.overlay:
         epochs = sorted(finding.overlay)
+        epochs = epochs[:: -(-len(epochs) // MAX_OVERLAY)] + epochs[-1:]
         card["overlay"] = {
-            "x": [int(e) for e in epochs],
-            "y": coded_list(finding.overlay[e] for e in epochs),
+            "x": [int(e) for e in dict.fromkeys(epochs)],
+            "y": coded_list(finding.overlay[e] for e in dict.fromkeys(epochs)),
             "label": f"without {cause_title(finding.cause).lower()}",
         }
     return card
@@ -188,10 +209,11 @@ def _share_interval(low: float, high: float) -> str:
 
 
 def _evidence(evidence: Evidence) -> Card:
+    value, threshold = evidence_words(evidence)
     return {
         "name": evidence.name,
-        "value": quantity(evidence.value, evidence.unit),
-        "threshold": evidence.threshold,
+        "value": value,
+        "threshold": threshold,
         "supports": bool(evidence.supports),
     }
 
