@@ -77,6 +77,7 @@ class OptimizerTaps:
         self._measured: tuple[Tensor | None, Tensor | None] = (None, None)
         self._copied: tuple[list[Any], list[Tensor], float] | None = None
         self._hidden: tuple[int, frozenset[int]] = (-1, frozenset())
+        self._late = False  # the gradients are computed inside the step, by a closure
 
     def install(self, patches: Patches) -> None:
         """Register the hooks."""
@@ -146,8 +147,13 @@ class OptimizerTaps:
             self.stopper.before()
         self.journal.inside_step += 1
         try:
-            if len(args) < 2 and not kwargs.get("closure"):
+            closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
+            # LBFGS evaluates its closure at several points: no gradient is that of the step.
+            self._late = closure is not None and not isinstance(optimizer, torch.optim.LBFGS)
+            if closure is None:
                 self._measure(optimizer)
+            elif self._late:
+                self._copy_early(optimizer)
         except Exception as error:
             self.journal.contain("gradients", error)
 
@@ -164,6 +170,9 @@ class OptimizerTaps:
             return
         journal.inside_step = max(0, journal.inside_step - 1)
         try:
+            if self._late and not journal.inside_step:
+                self._late = False
+                self._measure(optimizer, late=True)
             self._note(optimizer)
         except Exception as error:
             journal.contain("optimizer", error)
@@ -187,8 +196,24 @@ class OptimizerTaps:
         forget_old(journal)
         journal.flush_if_due(border=True)
 
-    def _measure(self, optimizer: Any) -> None:
-        """Take the gradient norm; less often, the dead share and copies to measure the update with."""
+    def _copy_early(self, optimizer: Any) -> None:
+        """Copy weights before a step whose gradients are not there yet."""
+        now = time.perf_counter()
+        if self._norms.due(now) and self._updates.due(now):
+            parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            if all(type(p) in _PLAIN for p in parameters):
+                self._copy(_sample(parameters), now)
+
+    def _copy(self, weights: list[Any], began: float) -> None:
+        with torch.no_grad():
+            copies = [w.detach().clone() for w in weights]
+        self._copied = (weights, copies, time.perf_counter() - began)
+
+    def _measure(self, optimizer: Any, *, late: bool = False) -> None:
+        """Take the gradient norm; less often, the dead share and copies to measure the update with.
+
+        `late`: after the step; the closure that computed the gradients has left them in place.
+        """
         began = time.perf_counter()
         if not self._norms.due(began):
             return
@@ -204,11 +229,11 @@ class OptimizerTaps:
             now = time.perf_counter()
             self._norms.took(now - began, now)
             dead = None
-            if self._updates.due(now):
+            if late:
+                dead = None if self._copied is None else self._dead_share(optimizer, parameters)
+            elif self._updates.due(now):
                 dead = self._dead_share(optimizer, parameters)
-                weights = _sample(parameters)
-                copies = [w.detach().clone() for w in weights]
-                self._copied = (weights, copies, time.perf_counter() - now)
+                self._copy(_sample(parameters), now)
         self._measured = (norm, dead)
 
     def _dead_share(self, optimizer: Any, parameters: list[Any]) -> Tensor | None:
