@@ -86,7 +86,8 @@ class OpenPass:
         known = ids if ids is not None else np.arange(self.n_samples, self.n_samples + n, dtype=np.int64)
         weight = _batch_weight(event, columns, value)
         if weight > 0:
-            self._value += weight * value if event.call.reduction != "sum" else value
+            summed = event.call.reduction == "sum" and math.isnan(event.criterion)
+            self._value += value if summed else weight * value
             self._weight += weight
         self._columns.append(columns)
         self._ids.append(known)
@@ -185,7 +186,7 @@ def _batch_weight(event: LossEvent, columns: NDArray[np.float32], value: float) 
     """Weight of a batch in the mean of its pass."""
     if math.isnan(value) and event.dropped:
         return 0.0
-    if event.call.reduction == "mean" and event.call.weighted_mean:
+    if event.call.reduction == "mean" and event.call.weighted_mean and math.isnan(event.criterion):
         return float(columns[WEIGHT].sum(dtype=np.float64))
     return float(columns.shape[1])
 

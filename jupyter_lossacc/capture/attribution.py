@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +67,9 @@ class Attribution:
                 match = other.match
                 if other is not event and match is not None and other.n_rows == event.n_rows:
                     return Match(match.batch, match.first, "sibling")
-        if self._held(event):
+        # Targets made for one batch and kept by the user look like a set of their own, once.
+        made = event.origin is not None and event.origin.whole and not self.holding.durable(event.origin)
+        if self._held(event) and not made:
             return None
         found = self.book.by_order(event.n_rows, event.candidates)
         if found is not None:
@@ -134,12 +137,14 @@ class Attribution:
 
     def value(self, event: LossEvent) -> float:
         """Return the value to report for a batch: the criterion's, or that of the sum it is a term of."""
+        if not math.isnan(event.criterion):
+            return event.criterion
         root = event.root
         if root is None or root.value is None:
             return event.value
         terms = [e for e in root.events if e.logits_at == event.logits_at]
         if len(terms) > 1 and len({id(e.match.batch) for e in terms if e.match is not None}) <= 1:
             return root.value
-        if event.call.reduction in ("none", "unknown"):
+        if event.call.reduction == "none" or (event.call.name == "unknown" and event.number < 0):
             return root.value
         return event.value

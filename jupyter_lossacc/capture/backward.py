@@ -50,6 +50,8 @@ def _note(journal: Journal, roots: Any) -> None:
     The root is None when it is the one loss itself.
     """
     pending = journal.pending
+    if journal.learner is not None:
+        journal.learner.learn(roots)
     if isinstance(roots, Tensor):
         if not is_plain(roots):
             return  # a compiler tracing its graph

@@ -31,6 +31,7 @@ from jupyter_lossacc.capture.manual import ManualPasses
 from jupyter_lossacc.capture.models import Models
 from jupyter_lossacc.capture.optimizers import OptimizerTaps
 from jupyter_lossacc.capture.outputs import OutputTaps
+from jupyter_lossacc.capture.own_criteria import CriterionLearner
 from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.capture.reading import Reader
 from jupyter_lossacc.capture.sink import Counters, Sink
@@ -187,6 +188,7 @@ class Capture:
     def _end(self, *, complete: bool) -> None:
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
+        journal.learner = CriterionLearner(journal, patches)
                 self._reader.close()
                 self._reader.drain(wait=True)
                 self._interpreter.finish(complete=complete)

@@ -246,7 +246,8 @@ class Interpreter:
         if event.phase == "train":
             run.add_root(event, columns.shape[1])
             root = event.root
-            run.combined |= event.call.reduction == "none" and root is not None and root.value is not None
+            by_hand = event.call.reduction == "none" and math.isnan(event.criterion)
+            run.combined |= by_hand and root is not None and root.value is not None
             opened = self.passes.training(event, ids, revisited=attribution.revisited)
         else:
             opened = self.passes.evaluation(event, ids, revisited=attribution.revisited)

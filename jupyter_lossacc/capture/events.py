@@ -42,6 +42,8 @@ class LossEvent:
         The target as given.
     value : float
         What the criterion returned (its mean where it returned a vector).
+    criterion : float
+        What the user's own criterion returned, where there is one; NaN otherwise.
     logits, targets : Tensor, optional
         For calibration sums; only of calls that may belong to an evaluation.
     """
@@ -65,6 +67,7 @@ class LossEvent:
     one_hot: bool = False
     target: NDArray[Any] | None = None
     value: float = float("nan")
+    criterion: float = float("nan")
     class_weights: NDArray[np.float64] | None = None
     logits: Tensor | None = None
     targets: Tensor | None = None

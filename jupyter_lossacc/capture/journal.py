@@ -7,22 +7,25 @@ hands the tuples on, every so many entries, at the borders of passes, and at the
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable
 
     from jupyter_lossacc.capture.loaders import LoaderPass
+    from jupyter_lossacc.capture.own_criteria import CriterionLearner
 
 __all__ = [
     "BACKWARD",
     "BATCH",
+    "CRITERION",
     "INDEX",
     "LOSS",
+    "MAX_FROZEN",
     "OPTIMIZER",
     "OUTPUT",
     "PASS_END",
@@ -33,10 +36,11 @@ __all__ = [
 
 Entry = tuple[Any, ...]
 # First item of an entry; the layouts stand beside the taps that write them.
-LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT = range(8)
+LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION = range(9)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20
+MAX_FROZEN = 4096  # class weights kept as copies, in elements
 
 
 class Journal:
@@ -64,14 +68,18 @@ class Journal:
         self.no_grad = False  # whether the last loss was computed without gradients
         self.inside_step = 0  # an optimiser is running the user's closure
         self.n_steps = 0
+        self.n_losses = 0
         self.source: LoaderPass | None = None  # of the batch given last
         self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
+        self._frozen: dict[int, tuple[weakref.ref[Tensor], int, Tensor]] = {}
         self.model: weakref.ref[torch.nn.Module] | None = None
         self.mode_layers: int | None = None  # layers of that model that depend on its mode
         self.evaluating: Callable[[], None] | None = None  # called at every loss without gradients
         self.mode: bool | None = None  # last mode set on any module
         self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch
         self.find_model: Callable[[], None] | None = None  # called at the first loss
+        self.learner: CriterionLearner | None = None  # while the user's own criterion is looked for
+        self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
     def here(self) -> bool:
         """Whether a tap should write: recording is on, and this is the thread that records."""
@@ -87,8 +95,22 @@ class Journal:
         model = self.model() if self.model is not None else None
         return self.mode if model is None else model.training
 
+    def frozen(self, value: Any) -> Any:
+        """Return class weights as they are now: the user may change them in place before they are read."""
+        if type(value) is not Tensor or value.numel() > MAX_FROZEN or value.is_inference():
+            return value
+        known = self._frozen.get(id(value))
+        if known is None or known[0]() is not value or known[1] != value._version:
+            if len(self._frozen) > 64:
+                self._frozen.clear()
+            known = (weakref.ref(value), value._version, value.detach().clone())
+            self._frozen[id(value)] = known
+        return known[2]
+
     def flush_if_due(self, *, border: bool = False) -> None:
         """Flush when enough has gathered, or when another pass has begun: the one before is then kept."""
+        if self.hold:
+            return
         full = len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES
         if full or (border and self.border):
             self.flush()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.patches import Patches
 
-__all__ = ["install_losses"]
+__all__ = ["at_rest", "install_losses", "note_loss"]
 
 # (owner, attribute, public name)
 _C_ENTRIES: tuple[tuple[Any, str, str], ...] = (
@@ -92,7 +92,7 @@ def loss_tap(journal: Journal, name: str, original: Callable[..., Any]) -> Calla
         if not journal.here():
             return output
         try:
-            _note(journal, name, args, kwargs, output)
+            note_loss(journal, name, args, kwargs, output)
         except Exception as error:
             journal.contain("loss", error)
         return output
@@ -110,7 +110,10 @@ def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...
     return (*args, *(kwargs[k] for k in names[len(args) :] if k in kwargs))
 
 
-def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+def note_loss(
+    journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> None:
+    """Leave the entry of one call; see `loss_tap`."""
     if kwargs or len(args) < 2:
         args = _positional(args, kwargs)
     logits, target = args[0], args[1]
@@ -126,22 +129,26 @@ def _note(journal: Journal, name: str, args: tuple[Any, ...], kwargs: dict[str, 
         output = output.detach()
     else:
         number = -1
-    logits, target, versions = _at_rest(logits, target)
+    logits, target, versions = at_rest(logits, target)
     if journal.find_model is not None:
         journal.find_model()
+    rest = args[2:]
+    if Tensor in map(type, rest):
+        rest = tuple(map(journal.frozen, rest))
     no_grad = number < 0
     if no_grad and journal.evaluating is not None:
         journal.evaluating()
     if no_grad is not journal.no_grad:
         journal.no_grad, journal.border = no_grad, True
     journal.n_bytes += logits.nbytes
+    journal.n_losses += 1
     journal.entries.append(
-        (LOSS, name, number, logits, (target, *args[2:]), output, *versions, journal.training())
+        (LOSS, name, number, logits, (target, *rest), output, *versions, journal.training())
     )
     journal.flush_if_due(border=no_grad)
 
 
-def _at_rest(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+def at_rest(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Return input and target without their graph, and the versions that tell whether they change."""
     if not (logits.is_inference() or target.is_inference()):
         versions = (logits._version, target._version)

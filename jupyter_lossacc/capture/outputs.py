@@ -59,6 +59,8 @@ class OutputTaps:
         if tensor is None:
             return
         graph = tensor.requires_grad
+        if graph and journal.learner is not None:
+            journal.learner.arm()
         if graph and self.n_covered >= _COVERED:
             return
         if tensor.is_inference():

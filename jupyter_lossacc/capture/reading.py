@@ -18,8 +18,10 @@ from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent,
 from jupyter_lossacc.capture.journal import (
     BACKWARD,
     BATCH,
+    CRITERION,
     INDEX,
     LOSS,
+    MAX_FROZEN,
     OPTIMIZER,
     OUTPUT,
     STEP,
@@ -27,7 +29,7 @@ from jupyter_lossacc.capture.journal import (
 )
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.transfer import Landing
-from jupyter_lossacc.capture.unseen import UnseenLosses
+from jupyter_lossacc.capture.unseen import Made, UnseenLosses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +86,7 @@ class Reader:
         self.n_overwritten = 0
         self.unseen = UnseenLosses(self.book)
         self._order = 0
+        self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._calls: dict[Any, Call] = {}
         self._flying: deque[_Chunk] = deque()
 
@@ -98,6 +101,7 @@ class Reader:
             if evaluated is not None:
                 items.append(evaluated[0])
                 losses.append(evaluated)
+                scalars.append(_criterion_of(evaluated))
                 self._order += 1
             item = self._item(entry, losses, scalars)
             if item is not None:
@@ -106,6 +110,7 @@ class Reader:
                 if trained is not None:
                     items.append(trained[0])
                     losses.append(trained)
+                    scalars.append(_criterion_of(trained))
         chunk = _Chunk(items)
         self._reduce(chunk, losses)
         _want_scalars(chunk, scalars)
@@ -123,6 +128,7 @@ class Reader:
             self._order += 1
             chunk = _Chunk([evaluated[0]])
             self._reduce(chunk, [evaluated])
+            _want_scalars(chunk, [_criterion_of(evaluated)])
             chunk.start()
             self._flying.append(chunk)
 
@@ -149,7 +155,15 @@ class Reader:
         item: Any = None
         if kind == LOSS:
             item = self._loss(entry, losses, scalars)
-        elif kind == BACKWARD:
+            self._recent = [*self._recent[-7:], item]
+            return item
+        if kind == CRITERION:
+            if not self.unseen.criterion(entry[1]):
+                value = entry[1].double().mean()
+                scalars += [(event, "criterion", value) for event in self._recent]
+            return None
+        self._recent.clear()
+        if kind == BACKWARD:
             item = self._root(entry, scalars)
         elif kind == STEP:
             item = StepEvent(self._order, entry[1], float("nan"))
@@ -199,12 +213,15 @@ class Reader:
         return event
 
     def _call(self, name: str, rest: tuple[Any, ...]) -> Call:
+        # A cached call keeps its class weights alive, so their ids are not used again.
         key = (name, *(id(v) if isinstance(v, Tensor) else v for v in rest[1:]))
         call = self._calls.get(key)
-        if call is None or call.weight is not None:  # a weight's id alone may be used again
-            call = self._calls[key] = read_call(name, rest, self.originals.get(name))
-            if len(self._calls) > 64:
-                self._calls = {key: call}
+        if call is None:
+            call = read_call(name, rest, self.originals.get(name))
+            if len(self._calls) >= 64:
+                self._calls.clear()
+            if all(v.numel() <= MAX_FROZEN for v in rest[1:] if isinstance(v, Tensor)):
+                self._calls[key] = call
         return call
 
     def _reduce(self, chunk: _Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
@@ -278,6 +295,10 @@ def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> No
         event.on_simplex, event.one_hot = flags[0] > 0, flags[1] > 0
         event.class_weights = weights
         at += n
+
+
+def _criterion_of(made: Made) -> tuple[LossEvent, str, Tensor]:
+    return made[0], "criterion", made[3].double().mean()
 
 
 def _want_scalars(chunk: _Chunk, scalars: list[tuple[Any, str, Any]]) -> None:

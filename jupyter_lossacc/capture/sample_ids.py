@@ -173,16 +173,20 @@ class Holding:
             self._steps.clear()
         self._steps[origin.key] = (self._steps.get(origin.key, (step, step))[0], step)
 
+    def durable(self, origin: Origin) -> bool:
+        """Whether a tensor was used at several steps."""
+        first, latest = self._steps.get(origin.key, (0, 0))
+        return first != latest
+
     def holds(self, origin: Origin, phase: str) -> bool:
         """Judge the origin of a loss, once the next loss has been computed.
 
         A tensor that is gone by then was made for the batch; after the first such one, tensors in
         that phase count as held only when they were used at several steps.
         """
-        first, latest = self._steps.get(origin.key, (0, 0))
         last = self._last.get(phase)
         self._last[phase] = origin
-        durable = first != latest
+        durable = self.durable(origin)
         if not durable and (
             not origin.alive() or (last is not None and last.key != origin.key and not last.alive())
         ):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.loaders import Batch
 
-__all__ = ["UnseenLosses"]
+__all__ = ["Made", "UnseenLosses"]
 
 _UNKNOWN = Call("unknown", "unknown", key=("unknown",))
 Made = tuple[LossEvent, Tensor, Tensor, Tensor]
@@ -29,13 +29,19 @@ class UnseenLosses:
         self.book = book
         self.covered: Callable[[], None] = lambda: None
         self._output: Entry | None = None
+        self._value: Tensor | None = None  # what the user's own criterion made of that output
         self._last_loss = 0  # memory of the last known loss's input
 
     def output(self, entry: Entry) -> None:
         """Take an output, unless a loss was computed on it inside the module already."""
         _, tensor, *_ = entry
         taken = self._last_loss and tensor.untyped_storage().data_ptr() == self._last_loss
-        self._output = None if taken else entry
+        self._output, self._value = (None if taken else entry), None
+
+    def criterion(self, value: Tensor) -> bool:
+        """Take the value of the user's own criterion; False when it belongs to losses that are known."""
+        self._value = value
+        return self._output is not None
 
     def before(self, entry: Entry, order: int) -> Made | None:
         """Look at an entry before it is read; may give an evaluation without a loss."""
@@ -76,7 +82,8 @@ class UnseenLosses:
         batch.used += 1
         event = LossEvent(order, _UNKNOWN, -1, training, tensor.data_ptr(), Match(batch, 0, "output"))
         event.phase, event.n_rows = phase, len(tensor)
-        return event, tensor, target, tensor.new_zeros(())
+        value, self._value = self._value, None
+        return event, tensor, target, tensor.new_full((), float("nan")) if value is None else value
 
     def _target(self, output: Tensor) -> tuple[Batch | None, Tensor | None]:
         """Return the oldest batch without a loss whose size fits, and the leaf that looks like labels."""

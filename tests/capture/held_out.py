@@ -14,25 +14,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
+from tests.capture.judges import labels
 from tests.capture.loops import evaluate, sgd, train_one
+from tests.capture.loops.registry import Expected
 from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, K, Net, make_data, make_loaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HELD_OUT: dict[str, Callable[[], Any]] = {}
-NOT_MULTICLASS = ("binary_labels_cast_and_reshaped",)
+POSITIVE = (make_data()[1] > 0).numpy()
+EXPECTED: dict[str, Expected] = {}
 # Exact in the first run, of loops written together. Not exact in the second batch: validation and
 # test sets sliced from one tensor (recorded as one pass), and ``index_select`` (ids unknown, and said).
 FIRST_RUN = {"first batch": (14, 14), "second batch": (6, 8)}
 
 
-def held(function: Callable[[], Any]) -> Callable[[], Any]:
-    HELD_OUT[function.__name__] = function
-    return function
+def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    """Enter a loop; see `Expected`."""
+
+    def enter(function: Callable[[], Any]) -> Callable[[], Any]:
+        HELD_OUT[function.__name__] = function
+        EXPECTED[function.__name__] = Expected("held out", **expected)
+        return function
+
+    return enter
 
 
-@held
+@held()
 def pretraining_then_finetuning_with_new_head() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -50,7 +59,7 @@ def pretraining_then_finetuning_with_new_head() -> None:
         evaluate(model, val_loader, criterion, epoch)
 
 
-@held
+@held()
 def metrics_on_the_training_batch_without_gradients() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -70,7 +79,7 @@ def metrics_on_the_training_batch_without_gradients() -> None:
         evaluate(model, val_loader, nn.CrossEntropyLoss(), epoch)
 
 
-@held
+@held()
 def l2_penalty_added_by_hand() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -87,7 +96,7 @@ def l2_penalty_added_by_hand() -> None:
         evaluate(model, val_loader, F.cross_entropy, epoch)
 
 
-@held
+@held()
 def noise_on_inputs_and_labels_as_int32() -> None:
     x, y = make_data()
     train_loader = DataLoader(TensorDataset(x[:N_TRAIN], y[:N_TRAIN].int()), BATCH, shuffle=True)
@@ -123,7 +132,7 @@ class Tuples(Dataset[Any]):
         return self.x[i].numpy(), int(self.y[i]), f"sample-{i}", i
 
 
-@held
+@held()
 def datasets_with_names_and_positions() -> None:
     data = Tuples()
     train_loader = DataLoader(Subset(data, range(N_TRAIN)), BATCH, shuffle=True)
@@ -144,7 +153,7 @@ def datasets_with_names_and_positions() -> None:
                 TRUTH.value(F.cross_entropy(model(xb), yb))
 
 
-@held
+@held()
 def reports_every_few_batches_and_validates_at_the_end_of_the_function() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -167,7 +176,7 @@ def reports_every_few_batches_and_validates_at_the_end_of_the_function() -> None
         epoch_of_training(epoch)
 
 
-@held
+@held()
 def accelerated_update_with_averaged_weights() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -186,7 +195,7 @@ def accelerated_update_with_averaged_weights() -> None:
         evaluate(averaged, val_loader, criterion, epoch)
 
 
-@held
+@held()
 def gradient_penalty() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -205,7 +214,7 @@ def gradient_penalty() -> None:
         evaluate(model, val_loader, criterion, epoch)
 
 
-@held
+@held()
 def losses_gathered_in_a_list_and_stacked() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -225,7 +234,7 @@ def losses_gathered_in_a_list_and_stacked() -> None:
         evaluate(model, val_loader, criterion, epoch)
 
 
-@held
+@held()
 def shuffled_lists_of_indices() -> None:
     x, y = make_data()
     model = Net()
@@ -248,7 +257,7 @@ def shuffled_lists_of_indices() -> None:
                 TRUTH.value(F.cross_entropy(model(x[first : first + BATCH]), y[first : first + BATCH]))
 
 
-@held
+@held()
 def best_model_tested_after_training() -> None:
     train_loader, val_loader, test_loader = make_loaders()
     model = Net()
@@ -264,7 +273,7 @@ def best_model_tested_after_training() -> None:
     evaluate(model, test_loader, criterion, EPOCHS, "test")
 
 
-@held
+@held()
 def three_models_in_a_sweep_inside_a_function() -> None:
     def run_one(rate: float, run: int) -> None:
         train_loader, val_loader, _ = make_loaders()
@@ -278,7 +287,7 @@ def three_models_in_a_sweep_inside_a_function() -> None:
         run_one(rate, run)
 
 
-@held
+@held()
 def balanced_sampling_with_replacement() -> None:
     x, y = make_data()
     share = torch.bincount(y[:N_TRAIN]).float()
@@ -292,7 +301,7 @@ def balanced_sampling_with_replacement() -> None:
         evaluate(model, val_loader, nn.CrossEntropyLoss(), epoch)
 
 
-@held
+@held()
 def validation_in_one_large_batch_from_a_loader() -> None:
     train_loader, _, _ = make_loaders()
     x, y = make_data()
@@ -310,7 +319,7 @@ def validation_in_one_large_batch_from_a_loader() -> None:
 # ---- second batch
 
 
-@held
+@held()
 def validation_cut_short() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -325,7 +334,7 @@ def validation_cut_short() -> None:
                 TRUTH.value(F.cross_entropy(model(xb), yb))
 
 
-@held
+@held(judge=labels(POSITIVE))
 def binary_labels_cast_and_reshaped() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net(1)
@@ -345,7 +354,7 @@ def binary_labels_cast_and_reshaped() -> None:
                 TRUTH.value(criterion(model(xb), (yb > 0).float().unsqueeze(1)))
 
 
-@held
+@held()
 def slices_with_validation_and_test_from_one_tensor() -> None:
     x, y = make_data()
     model = Net()
@@ -369,7 +378,7 @@ def slices_with_validation_and_test_from_one_tensor() -> None:
         TRUTH.value(F.cross_entropy(model(x_test), y_test))
 
 
-@held
+@held()
 def batches_sampled_with_replacement() -> None:
     x, y = make_data()
     x_train, y_train = x[:N_TRAIN].clone(), y[:N_TRAIN].clone()
@@ -385,7 +394,7 @@ def batches_sampled_with_replacement() -> None:
         optimizer.step()
 
 
-@held
+@held()
 def two_tasks_with_one_shared_body() -> None:
     x, y = make_data()
     other = (x[:, 2] > 0).long()
@@ -410,7 +419,7 @@ def two_tasks_with_one_shared_body() -> None:
                 F.cross_entropy(side(xb), ob)
 
 
-@held
+@held()
 def shuffled_validation_loader_with_workers() -> None:
     data = TensorDataset(*make_data())
     train_loader = DataLoader(Subset(data, range(N_TRAIN)), BATCH, shuffle=True, num_workers=1)
@@ -422,7 +431,7 @@ def shuffled_validation_loader_with_workers() -> None:
         evaluate(model, val_loader, nn.CrossEntropyLoss(), epoch)
 
 
-@held
+@held()
 def whole_data_on_the_device_and_permuted_there() -> None:
     x, y = (t.clone() for t in make_data())
     train, val = torch.arange(N_TRAIN), torch.arange(N_TRAIN, N_TRAIN + N_VAL)
@@ -441,7 +450,7 @@ def whole_data_on_the_device_and_permuted_there() -> None:
             TRUTH.value(F.cross_entropy(model(x[val]), y[val]))
 
 
-@held
+@held()
 def steps_of_a_scheduler_and_several_validations_per_epoch_on_two_sets() -> None:
     train_loader, val_loader, _ = make_loaders()
     extra_loader = DataLoader(Subset(val_loader.dataset.dataset, range(150, 170)), 10)  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ def record(name: str) -> Sink:
 @pytest.mark.parametrize("name", LOOPS)
 def test_loop_is_recorded_exactly(name: str) -> None:
     sink, expected = record(name), EXPECTED[name]
-    check(sink, weights=expected.weights, skip=expected.skip)
+    check(sink, weights=expected.weights, judge=expected.judge, skip=expected.skip)
     assert len(sink.limits) == len(expected.limits), sink.limits
     for part in expected.limits:
         assert any(part in sentence for sentence in sink.limits), (part, sink.limits)

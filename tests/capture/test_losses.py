@@ -259,28 +259,6 @@ def test_tokens_are_folded_to_their_samples() -> None:
     assert passed.reported_loss == pytest.approx(float(each.mean()), rel=1e-5)
 
 
-def focal(z: Tensor, y: Tensor) -> Tensor:
-    log_p = F.log_softmax(z, 1).gather(1, y[:, None])[:, 0]
-    return (-((1 - log_p.exp()) ** 2) * log_p).mean()
-
-
-def test_criterion_written_by_hand() -> None:
-    TRUTH.reset()
-    sink = Sink()
-    with Capture(sink):
-        loops.fit(focal)
-    check(sink, skip=("reported",))
-    trained = [p for _, p in sink.passes if p.split == "train"]
-    expected = [
-        np.mean([r.value for r in TRUTH.records if r.epoch == e and r.split == "train"]) for e in (1, 2, 3)
-    ]
-    np.testing.assert_allclose([p.reported_loss for p in trained], expected, rtol=1e-5)
-    # Its value in evaluation leaves no trace, so it is not made up.
-    assert all(np.isnan(p.reported_loss) for _, p in sink.passes if p.split == "val")
-    assert len(sink.limits) == 1
-    assert "cannot be seen" in sink.limits[0]
-
-
 def test_evaluation_that_only_counts_hits() -> None:
     train_loader, val_loader, _ = make_loaders()
     TRUTH.reset()

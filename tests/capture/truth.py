@@ -7,6 +7,7 @@ per sample are computed with SciPy from the logits that the model returned.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,19 @@ class Sink:
 
 
 @dataclass
+class Judged:
+    """What the predictions of one batch are worth; rows of samples that count."""
+
+    ids: np.ndarray
+    nll: np.ndarray
+    correct: np.ndarray
+    weight: float  # of the batch in the mean of the reported loss
+
+
+Judge = Callable[[np.ndarray, np.ndarray], Judged]
+
+
+@dataclass
 class Record:
     """One batch: where it belongs, which samples, what the model said, what the criterion returned."""
 
@@ -70,6 +84,7 @@ class Record:
     ids: list[int]
     logits: Tensor
     value: float | None = None
+    judge: Judge | None = None  # for targets that are made for this batch
 
 
 @dataclass
@@ -88,11 +103,15 @@ class Truth:
     def saw(self, x: Tensor, logits: Tensor) -> None:
         if not self.quiet:
             column = x.detach().reshape(len(x), -1)[:, 0].double()
-            ids = [round(v * 1024) for v in column.tolist()]
+            self.met([round(v * 1024) for v in column.tolist()], logits)
+
+    def met(self, ids: list[int], logits: Tensor) -> None:
+        if not self.quiet:
             self.records.append(Record(*self.place, ids, logits.detach().clone()))
 
-    def value(self, loss: Tensor) -> None:
+    def value(self, loss: Tensor, judge: Judge | None = None) -> None:
         self.records[-1].value = float(loss.detach())
+        self.records[-1].judge = judge
 
     def grouped(self) -> dict[tuple[int, str, int], list[Record]]:
         groups: dict[tuple[int, str, int], list[Record]] = OrderedDict()
@@ -136,57 +155,82 @@ def make_loaders(dataset: Any = None, batch: int = BATCH, **options: Any) -> tup
     )
 
 
+def by_classes(weights: Tensor | None = None) -> Judge:
+    """Judge (ids, logits) by the classes of `make_data`."""
+    y = make_data()[1].numpy()
+
+    def judge(ids: np.ndarray, logits: np.ndarray) -> Judged:
+        targets = y[ids]
+        nll = -log_softmax(logits, axis=1)[np.arange(len(ids)), targets]
+        weight = len(ids) if weights is None else float(weights.numpy()[targets].sum())
+        return Judged(ids, nll, (logits.argmax(1) == targets).astype(float), weight)
+
+    return judge
+
+
 def check(
-    sink: Sink, *, weights: Tensor | None = None, multiclass: bool = True, skip: tuple[str, ...] = ()
+    sink: Sink,
+    *,
+    weights: Tensor | None = None,
+    skip: tuple[str, ...] = (),
+    judge: Judge | None = None,
 ) -> None:
-    """Compare everything that capture reported with the truth."""
+    """Compare everything that capture reported with the truth.
+
+    `skip` names what the recording declares unknown, for all splits ("ids", "reported") or one
+    ("ids train", "reported val"): then it must say so itself.
+    """
     expected, got = TRUTH.grouped(), sink.by_key()
     assert list(expected) == sorted(got, key=list(expected).index), "runs, splits and epochs"
-    _, y = make_data()
+    judge = judge or by_classes(weights)
     offsets: dict[tuple[int, str], int] = {}
     for place, records in expected.items():
-        passes = got[place]
+        passes, split = got[place], place[1]
         assert all(p.complete for p in passes), place
-        assert all(p.predictions.ids_known for p in passes), (place, sink.limits)
-        _check_samples(place, records, passes, offsets, y if multiclass else None)
-        if "reported" not in skip:
-            _check_reported(place, records, passes, y, weights)
+        judged = [
+            (r.judge or judge)(np.array(r.ids), r.logits.float().numpy().astype(np.float64)) for r in records
+        ]
+        known = not {"ids", f"ids {split}"} & set(skip)
+        assert all(p.predictions.ids_known == known for p in passes), (place, sink.limits)
+        _check_samples(place, judged, passes, offsets, known=known)
+        if {"reported", f"reported {split}"} & set(skip):
+            assert all(np.isnan(p.reported_loss) for p in passes), place
+        else:
+            _check_reported(place, records, judged, passes)
 
 
 def _check_samples(
     place: tuple[int, str, int],
-    records: list[Record],
+    judged: list[Judged],
     passes: list[Pass],
     offsets: dict[tuple[int, str], int],
-    y: Tensor | None,
+    *,
+    known: bool,
 ) -> None:
-    ids = np.concatenate([r.ids for r in records])
+    ids = np.concatenate([j.ids for j in judged])
     got = np.concatenate([p.predictions.sample_ids for p in passes])
-    # A dataset of its own (val tensors, say) counts from 0: one offset per split is allowed.
-    offset = offsets.setdefault(place[:2], int(ids.min() - got.min()))
-    np.testing.assert_array_equal(np.sort(got + offset), np.sort(ids), err_msg=str(place))
-    if y is None:
-        return
-    logits = np.concatenate([r.logits.float().numpy() for r in records])
-    targets = y.numpy()[ids]
-    nll = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(ids)), targets]
-    order, mine = np.lexsort((nll, ids)), np.concatenate([p.predictions.nll for p in passes])
-    np.testing.assert_allclose(mine[np.lexsort((mine, got))], nll[order], atol=2e-5, err_msg=str(place))
-    correct = (logits.argmax(1) == targets).mean()
-    assert np.concatenate([p.predictions.correct for p in passes]).mean() == np.float32(correct), place
+    if known:
+        # A dataset of its own (val tensors, say) counts from 0: one offset per split is allowed.
+        offset = offsets.setdefault(place[:2], int(ids.min() - got.min()))
+        np.testing.assert_array_equal(np.sort(got + offset), np.sort(ids), err_msg=str(place))
+    else:
+        assert len(got) == len(ids), place
+        ids, got = np.zeros_like(ids), np.zeros_like(got)
+    for name, atol in (("nll", 2e-5), ("correct", 1e-6)):
+        theirs = np.concatenate([getattr(j, name) for j in judged])
+        mine = np.concatenate([getattr(p.predictions, name) for p in passes])
+        theirs, mine = theirs[np.lexsort((theirs, ids))], mine[np.lexsort((mine, got))]
+        np.testing.assert_allclose(mine, theirs, atol=atol, err_msg=f"{place} {name}")
 
 
 def _check_reported(
-    place: tuple[int, str, int],
-    records: list[Record],
-    passes: list[Pass],
-    y: Tensor,
-    weights: Tensor | None,
+    place: tuple[int, str, int], records: list[Record], judged: list[Judged], passes: list[Pass]
 ) -> None:
     if any(r.value is None for r in records):
         return
-    size = [len(r.ids) if weights is None else float(weights[y[r.ids]].sum()) for r in records]
-    expected = np.average([r.value for r in records], weights=size)
+    weights = [j.weight for j in judged]
+    counted = [(r.value, w) for r, w in zip(records, weights, strict=True) if w > 0]
+    expected = np.average([v for v, _ in counted], weights=[w for _, w in counted])  # type: ignore[arg-type]
     shares = [len(p.predictions) for p in passes]
     got = np.average([p.reported_loss for p in passes], weights=shares)
     assert got == np.float32(expected) or abs(got - expected) < 2e-6 * max(1.0, abs(expected)), (

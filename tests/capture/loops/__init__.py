@@ -1,6 +1,6 @@
 """Ordinary training loops in many styles, by theme."""
 
-from tests.capture.loops import criteria, evaluating, in_memory, loaders, plain, stepping
+from tests.capture.loops import criteria, custom, evaluating, in_memory, loaders, plain, stepping, targets
 from tests.capture.loops.registry import EXPECTED, LOOPS, WEIGHTS, evaluate, fit, loop, sgd, train_one
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "LOOPS",
     "WEIGHTS",
     "criteria",
+    "custom",
     "evaluate",
     "evaluating",
     "fit",
@@ -17,5 +18,6 @@ __all__ = [
     "plain",
     "sgd",
     "stepping",
+    "targets",
     "train_one",
 ]

@@ -16,6 +16,8 @@ from tests.capture.truth import EPOCHS, TRUTH, Net, make_loaders
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.capture.truth import Judge
+
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5])
 
 
@@ -29,19 +31,19 @@ class Expected:
         What the style stands for in the table of README.md, separated by semicolons.
     weights : Tensor, optional
         Class weights: a weighted mean divides by the weights of its targets.
+    judge : callable, optional
+        What the predictions are worth, where targets are not the classes of `make_data`.
     limits : tuple of str
         A part of every sentence that ``run.limits`` has to contain; nothing else may be there.
     skip : tuple of str
         What `truth.check` cannot judge here because the limits say that it is not known.
-    twice : bool
-        Whether the same loop, run bare twice, is not bit-identical to itself.
     """
 
     items: str
     weights: Tensor | None = None
+    judge: Judge | None = None
     limits: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
-    twice: bool = False
 
 
 LOOPS: dict[str, Callable[[], Any]] = {}
