@@ -167,6 +167,7 @@ class Capture:
         self._index.install()
         self._outputs.install(patches)
         self._reader.unseen.covered = self._outputs.covered
+        journal.learner = CriterionLearner(journal, patches)
         self._attach(self.models.find_trained(sys._getframe(2)))
         journal.find_model = self._find_model
         journal.first_batch = self._index.remove
@@ -188,7 +189,6 @@ class Capture:
     def _end(self, *, complete: bool) -> None:
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
-        journal.learner = CriterionLearner(journal, patches)
                 self._reader.close()
                 self._reader.drain(wait=True)
                 self._interpreter.finish(complete=complete)
