@@ -56,7 +56,7 @@ def open_gallery(open_page: Callable[..., Page], gallery: Path) -> Callable[...,
 
     def opened(**options: object) -> Page:
         page = open_page(gallery.as_uri(), **options)
-        page.locator("#state-both-rise .u-over").first.wait_for()
+        page.locator("#state-both-rise .over").first.wait_for()
         return page
 
     return opened

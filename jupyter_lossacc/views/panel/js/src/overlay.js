@@ -7,7 +7,6 @@ import { number } from './numbers.js';
 export const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
 const LANE = 19; // px per row of labels
 const MIN_BAND = 8; // px: a band of one epoch is still something to click on
-const CLICK = 4; // px that the mouse may move in a click; more is a drag to zoom
 
 /** Children of a layer by key, so that they are moved and not made again at each draw. */
 function keyed(layer, group) {
@@ -18,14 +17,14 @@ function keyed(layer, group) {
 
 /**
  * Place one link per episode over the plotting area. In the lower chart they are for the mouse only.
- * @param {any} u the uPlot instance, with its `layer`
+ * @param {any} u the `Plot`
  * @param {any[]} bands
  * @param {{links: boolean, open: string|null, onOpen: (id: string) => void}} how
  */
 export function placeBands(u, bands, { links, open, onOpen }) {
   const held = bands.some((b) => b.split === 'val');
   const have = keyed(u.layer, 'band');
-  const width = u.over.clientWidth;
+  const { width } = u;
   const lanes = [];
   for (const band of bands) {
     let a = have.get(band.id);
@@ -36,8 +35,8 @@ export function placeBands(u, bands, { links, open, onOpen }) {
     }
     dress(a, band, links, open, held && band.split !== 'val');
     // Epoch e occupies (e - 1, e]; the movement runs between the ends of its first and last epoch.
-    const from = Math.max(0, u.valToPos(band.start, 'x'));
-    const to = Math.min(width, u.valToPos(band.end, 'x'));
+    const from = Math.max(0, u.left(band.start));
+    const to = Math.min(width, u.left(band.end));
     const left = Math.min(from, width - MIN_BAND);
     a.hidden = to < 0 || from > width;
     a.style.left = `${left}px`;
@@ -50,14 +49,9 @@ export function placeBands(u, bands, { links, open, onOpen }) {
 function makeBand(band, links, onOpen) {
   const attributes = links ? { tabindex: '0' } : { tabindex: '-1', 'aria-hidden': 'true' };
   const a = el('a', { href: `#card-${band.id}`, 'data-id': band.id, 'data-group': 'band', draggable: 'false', ...attributes }, links && el('span', { class: 'tag', 'aria-hidden': 'true' }));
-  let down = null;
-  a.addEventListener('mousedown', (e) => {
-    down = e.clientX;
-    e.preventDefault(); // no native drag of the link: dragging zooms
-  });
+  a.addEventListener('mousedown', (e) => e.preventDefault()); // no native drag of the link: dragging zooms
   a.addEventListener('click', (e) => {
     e.preventDefault();
-    if (e.detail && down != null && Math.abs(e.clientX - down) > CLICK) return;
     onOpen(band.id);
   });
   return a;
@@ -86,7 +80,7 @@ function placeTag(tag, left, width, lanes) {
 
 /** Place marks for best epochs, the epoch to keep, values that are not finite, and rate changes. */
 export function placeGlyphs(u, state, list) {
-  const pane = u.lossaccPane;
+  const { pane } = u;
   const items = [];
   for (const mark of state.marks) {
     if (mark.shape === 'keep') items.push({ id: 'keep', x: mark.x, line: 'keep', text: mark.text, label: pane === 'accuracy' ? mark.text : '' });
@@ -102,8 +96,7 @@ export function placeGlyphs(u, state, list) {
 
 function place(u, items) {
   const have = keyed(u.layer, 'glyph');
-  const width = u.over.clientWidth;
-  const height = u.over.clientHeight;
+  const { width, height } = u;
   for (const item of items) {
     let node = have.get(item.id);
     have.delete(item.id);
@@ -115,8 +108,8 @@ function place(u, items) {
     node.title = item.text;
     const text = item.line ? item.label || '' : item.glyph;
     if (node.textContent !== text) node.textContent = text;
-    const x = item.right ? width : u.valToPos(item.x, 'x');
-    const y = item.y == null ? (item.line ? 0 : height - 8) : u.valToPos(item.y, 'y');
+    const x = item.right ? width : u.left(item.x);
+    const y = item.y == null ? (item.line ? 0 : height - 8) : u.top(item.y);
     node.hidden = x < -1 || x > width + 1 || (!item.line && (y < -1 || y > height + 1));
     node.classList.toggle('flip', Boolean(item.line) && x > width - 70);
     if (!item.right) node.style.left = `${x}px`;

@@ -21,7 +21,7 @@ export class PanelView {
   constructor(model, store, root) {
     this.model = model;
     this.store = store;
-    this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, overlay: undefined, tables: {} };
+    this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, compared: null, overlay: undefined, tables: {} };
     this.alive = true;
     this.dirty = false;
     this.epoch = null;
@@ -34,7 +34,7 @@ export class PanelView {
     this.panel = el('section', { class: 'la' });
     shadow.append(el('style', {}, style), this.panel);
     this.build();
-    this.stopWatching = watchTheme(this.panel, () => this.alive && this.charts.redraw());
+    this.stopWatching = watchTheme(this.panel);
     this.listener = (what) => this.heard(what);
     store.listeners.add(this.listener);
     this.paint();
@@ -75,10 +75,10 @@ export class PanelView {
       this.spoken,
     );
     this.charts = new Charts(charts, this.store, this.choice, {
-      color: (name) => getComputedStyle(this.panel).getPropertyValue(name).trim(),
       openCard: (id) => this.open(id, true),
       cursor: (epoch) => this.showEpoch(epoch),
       viewChanged: () => this.showZoom(),
+      drawn: () => {},
       announce: (epoch) => {
         this.spoken.textContent = readAloud(this.charts.lists, epoch);
       },

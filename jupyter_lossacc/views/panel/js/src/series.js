@@ -72,23 +72,6 @@ export function seriesOf(state, steps, pane, overlay) {
   return list;
 }
 
-/**
- * Align series on one x axis. Absent points are `undefined` (the line goes on), points without a
- * finite value are `null` (the line breaks).
- */
-export function align(list) {
-  const xs = [...new Set(list.flatMap((s) => Array.from(s.x)))].sort((a, b) => a - b);
-  const at = new Map(xs.map((x, i) => [x, i]));
-  const columns = list.map((s) => {
-    const column = new Array(xs.length).fill();
-    s.y.forEach((v, i) => {
-      column[at.get(s.x[i])] = v;
-    });
-    return column;
-  });
-  return [xs, ...columns];
-}
-
 /** Range of the epoch axis: whole epochs, so that it does not creep with every batch. */
 export function xRange(list) {
   let low = Infinity;
@@ -141,6 +124,9 @@ export function valueAt(s, x) {
   for (let i = 0; i < s.x.length && s.x[i] <= x + 1e-6; i++) found = decode(s.values[i]);
   return found;
 }
+
+/** All epoch-level positions, ascending. */
+export const epochsOf = (list) => [...new Set(list.filter((s) => s.epoch).flatMap((s) => s.x))].sort((a, b) => a - b);
 
 /** The epoch-level position nearest to x, over all series. */
 export function nearestEpoch(list, x) {

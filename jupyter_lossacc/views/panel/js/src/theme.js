@@ -13,26 +13,21 @@ function isDark(query) {
 }
 
 /**
- * Keep `panel.dataset.dark` right and call `changed` after every switch.
+ * Keep `panel.dataset.dark` right.
  * @returns {() => void} stop watching
  */
-export function watchTheme(panel, changed) {
+export function watchTheme(panel) {
   const query = matchMedia('(prefers-color-scheme: dark)');
   const apply = () => {
     panel.dataset.dark = String(isDark(query));
   };
-  const switched = () =>
-    requestAnimationFrame(() => {
-      apply();
-      changed();
-    });
-  const observer = new MutationObserver(switched);
+  const observer = new MutationObserver(apply);
   const attributes = ['class', 'data-jp-theme-light', 'data-jp-theme-name', 'data-vscode-theme-kind', 'data-theme', 'theme'];
   for (const node of [document.body, document.documentElement]) observer.observe(node, { attributes: true, attributeFilter: attributes });
-  query.addEventListener('change', switched);
+  query.addEventListener('change', apply);
   apply();
   return () => {
     observer.disconnect();
-    query.removeEventListener('change', switched);
+    query.removeEventListener('change', apply);
   };
 }

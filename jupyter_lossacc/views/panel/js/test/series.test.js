@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { align, nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
+import { nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
 
 test('a value that is not finite becomes a mark at the last finite one', () => {
   const { y, broken } = splitFinite([1, 2, 3, 4, 5], [1.5, 'nan', 'nan', 0.5, 'inf']);
@@ -11,12 +11,6 @@ test('a value that is not finite becomes a mark at the last finite one', () => {
 test('nothing finite before it: the mark stands at the first finite value', () => {
   assert.equal(splitFinite([1, 2], ['nan', 3]).broken[0].y, 3);
   assert.equal(splitFinite([1], ['nan']).broken[0].y, null);
-});
-
-test('aligned series have no value where they have no point, and a gap where it is not finite', () => {
-  const a = { x: [1, 2, 3], y: [1, null, 3] };
-  const b = { x: [1.5], y: [7] };
-  assert.deepEqual(align([a, b]), [[1, 1.5, 2, 3], [1, undefined, null, 3], [undefined, 7, undefined, undefined]]);
 });
 
 test('the epoch axis moves in whole epochs', () => {
