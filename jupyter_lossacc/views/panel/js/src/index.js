@@ -1,5 +1,6 @@
 /** Entry points: `default` for anywidget, `embed` for a page without a kernel. */
 
+import { register } from './kernel.js';
 import { PanelView } from './panel.js';
 import { Store } from './store.js';
 
@@ -9,6 +10,7 @@ function initialize({ model }) {
   const store = new Store(model.get('snapshot'));
   const key = model.get('run');
   stores.set(key, store);
+  const forget = register(key, model);
   const receive = (message, buffers) => store.receive(message, buffers);
   const renewed = () => store.replace(model.get('snapshot'));
   model.on('msg:custom', receive);
@@ -17,6 +19,7 @@ function initialize({ model }) {
     model.off('msg:custom', receive);
     model.off('change:snapshot', renewed);
     stores.delete(key);
+    forget();
   };
 }
 
