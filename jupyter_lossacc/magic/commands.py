@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from IPython import get_ipython
 from IPython.core.error import UsageError
 from IPython.display import display
 
@@ -91,10 +92,9 @@ def _runs(arguments: argparse.Namespace) -> Any:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from jupyter_lossacc.views.panel.frozen import frozen_bundle
+    from jupyter_lossacc.views.panel.show import show_run
 
-    run = _find(arguments)
-    display(frozen_bundle(run.state(), run.png(), mode="html"), raw=True)
+    show_run(_find(arguments).findings)
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -113,12 +113,25 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _samples(arguments: argparse.Namespace) -> Any:
-    frame = _find(arguments).samples(arguments.split, arguments.epoch)
+    run = _find(arguments)
+    frame = run.samples(arguments.split, arguments.epoch)
     if arguments.wrong:
         frame = frame[frame["predicted"] != frame["target"]]
     # Most telling first: the highest loss, but the lowest margin or target probability.
     ascending = arguments.by in {"margin", "target_probability"}
-    return frame.sort_values(arguments.by, ascending=ascending).head(arguments.n)
+    chosen = frame.sort_values(arguments.by, ascending=ascending).head(arguments.n)
+    if not arguments.look:
+        return chosen
+    data = None if arguments.data is None else _evaluated(arguments.data)
+    return run.look(chosen.index.tolist(), arguments.split, arguments.epoch, data)
+
+
+def _evaluated(expression: str) -> object:
+    shell = get_ipython()
+    try:
+        return None if shell is None else shell.ev(expression)
+    except Exception as error:
+        raise LossAccError(f"--data {expression}: {type(error).__name__}: {error}") from None
 
 
 def _delete(arguments: argparse.Namespace) -> None:
@@ -191,6 +204,8 @@ def _sample_arguments(parser: Parser) -> None:
     parser.add_argument("--by", choices=SORT_COLUMNS, default="nll")
     parser.add_argument("--wrong", action="store_true")
     parser.add_argument("-n", type=int, default=20)
+    parser.add_argument("--look", action="store_true")
+    parser.add_argument("--data", metavar="EXPR", default=None)
 
 
 def _markdown(text: str) -> None:
@@ -218,7 +233,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "samples": Command(
         "samples [RUN] [...]",
-        "samples of one pass: --split val --epoch -1 --by nll --wrong -n 20",
+        "samples of one pass: --split val --epoch -1 --by nll --wrong -n 20 --look (show them) --data EXPR",
         _sample_arguments,
         _samples,
     ),

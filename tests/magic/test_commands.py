@@ -127,3 +127,22 @@ def test_refusals(
     assert message.lower() in (said.out + said.err).lower()
     assert (said.out + said.err).startswith("UsageError: %lossacc")
     assert "\n" not in (said.out + said.err).strip()
+
+
+def test_samples_can_be_looked_at_in_a_dataset_that_is_named(here: InteractiveShell) -> None:
+    here.user_ns["data"] = [(torch.full((8, 8), i / 200), 0) for i in range(200)]
+    portraits = result(here, "%lossacc samples --look -n 3 --data data")
+    worst = result(here, "%lossacc samples -n 3")
+    assert [p.sample_id for p in portraits] == worst.index.tolist()
+    assert {p.kind for p in portraits} == {"image"}
+    assert "<img" in portraits._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [("", "Hand the dataset over"), ("--data nothing", "NameError"), ("--data 5", "read as a stream")],
+)
+def test_samples_that_cannot_be_looked_at_say_why(here: InteractiveShell, options: str, words: str) -> None:
+    error = here.run_cell(f"%lossacc samples --look {options}").error_in_exec
+    assert isinstance(error, UsageError)
+    assert words in str(error)

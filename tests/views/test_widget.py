@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jupyter_lossacc.views.panel import widget
+from jupyter_lossacc.views.panel.rows import Packed
 from jupyter_lossacc.views.panel.widget import Panel
 from tests.views.states import STATES, conclude, simulate, state_of
 
@@ -168,3 +169,33 @@ def test_questions_are_answered_when_the_run_is_over_and_errors_are_told(panel):
         {"t": "answer", "id": 7, "error": "no such epoch"},
     ]
     assert not panel.stop.is_set()
+
+
+def test_an_answer_with_numbers_brings_them_beside_it(panel):
+    packed = Packed({"n": 2}, [memoryview(np.arange(2.0)).cast("B")])
+    panel.answer_with({"rows": lambda _: packed})
+    panel._on_message(panel, {"t": "ask", "run": panel.run, "what": "rows", "id": 1}, None)
+    ((content, buffers),) = panel.sent
+    assert content == {"t": "answer", "id": 1, "value": {"n": 2}}
+    assert np.frombuffer(buffers[0]).tolist() == [0, 1]
+
+
+def test_a_question_that_comes_in_on_another_thread_waits_for_the_main_one(panel, monkeypatch):
+    class Loop:
+        def __init__(self):
+            self.waiting = []
+            self.add_callback = self.waiting.append
+
+    class Shell:
+        class kernel:
+            io_loop = Loop()
+
+    monkeypatch.setattr(widget, "get_ipython", Shell)
+    panel.answer_with({"where": lambda _: threading.current_thread().name})
+    ask = {"t": "ask", "run": panel.run, "what": "where", "id": 1}
+    thread = threading.Thread(target=panel._on_message, args=(panel, ask, None))
+    thread.start()
+    thread.join()
+    assert panel.sent == []
+    Shell.kernel.io_loop.waiting[0]()
+    assert panel.sent[0][0]["value"] == threading.main_thread().name

@@ -74,15 +74,27 @@ def test_a_cause_without_a_page_is_named_by_its_id():
         ("change of accuracy", 0.025, "share", "< 0", ("+2.5 points", "< 0 points")),
         ("rise of the repaired loss", 0.1, "nats", "> 0.01", ("+0.1 nats", "> 0.01 nats")),
         ("fall of the training loss", 0.5, "nats", "> 0", ("0.5 nats", "> 0 nats")),
-        ("training loss, change over the last epochs", -0.003, "ratio", "within 0.01", ("−0.3 %", "within 1 %")),
+        (
+            "training loss, change over the last epochs",
+            -0.003,
+            "ratio",
+            "within 0.01",
+            ("−0.3 %", "within 1 %"),
+        ),
         ("share of the fall", 0.7, "share", "interval above 0.5", ("70 %", "interval above 50 %")),
         ("growth of the temperature", 2.53, "ratio", "> 1.1", ("2.53×", "> 1.1×")),
         ("change factor of the temperature", 0.8, "ratio", "< 0.95", ("0.8×", "< 0.95×")),
         ("score test", 9.29, "z", "> 3.3", ("9.29 standard errors", "> 3.3")),
-        ("change through the averaging", 0.2, "nats", "beyond 5% of the loss", ("+0.2 nats", "beyond 5% of the loss")),
+        (
+            "change through the averaging",
+            0.2,
+            "nats",
+            "beyond 5% of the loss",
+            ("+0.2 nats", "beyond 5% of the loss"),
+        ),
         ("temperature", float("nan"), "1", "", ("NaN", "")),
     ],
-)  # fmt: skip
+)
 def test_evidence_and_what_decides_it_are_in_one_unit(name, value, unit, threshold, said):
     evidence = Evidence(name=name, value=value, unit=unit, threshold=threshold, supports=True)
     assert words.evidence_words(evidence) == said

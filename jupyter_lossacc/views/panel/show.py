@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections import deque
 from datetime import datetime, timezone
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 import numpy as np
 from IPython.display import display
@@ -17,6 +19,7 @@ from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.panel.curves import Positions, curves
 from jupyter_lossacc.views.panel.frozen import SaveMode, frozen_bundle
 from jupyter_lossacc.views.panel.pairs import pair_card
+from jupyter_lossacc.views.panel.rows import Packed, RowFeed, pass_rows
 from jupyter_lossacc.views.panel.state import panel_state
 from jupyter_lossacc.views.panel.widget import INTERVAL, Answer, Panel
 from jupyter_lossacc.views.plain import NoView
@@ -26,11 +29,15 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FigureView", "PanelView", "bundle_of"]
+    from jupyter_lossacc.views.samples import Portrait
+
+__all__ = ["FigureView", "PanelView", "bundle_of", "show_run"]
 
 
 MAX_ANSWERING = 4  # finished runs whose panels can still ask the kernel
+MAX_LOOK = 24  # samples fetched at once
 _answering: deque[Panel] = deque()
+_running: list[PanelView] = []
 
 
 class PanelView(NoView):
@@ -51,12 +58,19 @@ class PanelView(NoView):
         self._stop, self._stop_later = stop, stop_later
         self._panel: Panel | None = None
         self._drawn = 0.0
-        self._handle: Any = None
+        self._handles: list[Any] = []
+        self._rows = RowFeed()
+        self.run_id = ""
 
     def open(self, name: str) -> None:
         """Show an empty panel."""
         self._panel = Panel(_state(_nothing_yet(name)), stop=self._stop, stop_later=self._stop_later)
-        self._handle = display(self._panel, display_id=True)
+        self.again()
+        _running.append(self)
+
+    def again(self) -> None:
+        """Show the same panel in the cell that runs now, too; both stay in step."""
+        self._handles.append(display(self._panel, display_id=True))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
         """Draw new optimiser steps, at most four times a second."""
@@ -78,23 +92,32 @@ class PanelView(NoView):
 
     def update(self, findings: Findings) -> None:
         """Show the curves and cards as of now."""
-        if self._panel is not None:
-            self._panel.push_state(_state(findings))
+        if self._panel is None:
+            return
+        self.run_id = findings.recording.info.run_id
+        state = _state(findings)
+        self._panel.push_state(state)
+        for packed in self._rows.due(findings.recording, _ends(state), time.monotonic()):
+            self._panel.push_rows(packed)
 
     def close(self, findings: Findings | None, notes: tuple[str, ...]) -> None:
         """Swap the live panel for its frozen copy, in the same place."""
         if self._panel is None:
             return
+        if self in _running:
+            _running.remove(self)
         if findings is None:
-            self._handle.update(_notes_bundle(notes), raw=True)
-        else:
-            state = _state(findings)
-            self._panel.push_state(state)
-            self._panel.answer_with(answers(findings))
-            self._handle.update(bundle_of(findings, self._save, uid=self._panel.run), raw=True)
-            keep_answering(self._panel)
+            self._swap(_notes_bundle(notes))
+            self._panel.close()
             return
-        self._panel.close()
+        self._panel.push_state(_state(findings))
+        self._panel.answer_with(answers(findings))
+        self._swap(bundle_of(findings, self._save, uid=self._panel.run))
+        keep_answering(self._panel)
+
+    def _swap(self, bundle: Mapping[str, Any]) -> None:
+        for handle in self._handles:
+            handle.update(bundle, raw=True)
 
 
 class FigureView(NoView):
@@ -132,7 +155,53 @@ def answers(findings: Findings) -> dict[str, Answer]:
         split, start, end = str(question["split"]), int(question["start"]), int(question["end"])
         return pair_card(findings.recording, split, start, end)
 
-    return {"pair": pair}
+    def rows(question: Mapping[str, Any]) -> Packed:
+        return pass_rows(findings.recording, str(question["split"]), int(question["epoch"]))
+
+    def look(question: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if findings.look is None:
+            raise LookupError("the dataset of this run cannot be reached")
+        ids = [int(i) for i in question["ids"]][:MAX_LOOK]
+        shown = findings.look(ids, str(question["split"]), int(question["epoch"]))
+        return [_portrait(portrait) for portrait in shown]
+
+    return {"pair": pair, "rows": rows, "look": look}
+
+
+def _portrait(portrait: Portrait) -> dict[str, Any]:
+    picture = b64encode(portrait.png).decode() if portrait.png else ""
+    return {"id": portrait.sample_id, "kind": portrait.kind, "text": portrait.text, "png": picture}
+
+
+def show_run(findings: Findings) -> None:
+    """Show a run in the cell that runs now: the panel it has if it is going on, else a copy of it.
+
+    The copy can ask the kernel as long as this session lasts; what it shows is in the notebook.
+    """
+    run_id = findings.recording.info.run_id
+    if findings.recording.status == "running":
+        live = next((view for view in _running if view.run_id in (run_id, "")), None)
+        if live is not None:
+            live.again()
+            return
+    connection = Panel(_connection_state(findings), uid=f"{run_id}-{uuid4().hex[:8]}")
+    connection.answer_with(answers(findings))
+    keep_answering(connection)
+    display(bundle_of(findings, "html", uid=connection.run), raw=True)
+
+
+def _connection_state(findings: Findings) -> dict[str, Any]:
+    """Return the state of a widget that is never drawn: it only answers."""
+    info = findings.recording.info
+    nothing = panel_state(_nothing_yet(info.name).recording, (), (), None, status="finished", limits=())
+    return {**nothing, "run": {"id": info.run_id, "name": info.name}}
+
+
+def _ends(state: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Name the passes at the ends of the cards, the leading card first."""
+    leading = state["headline"]["card"]
+    cards = sorted((c for c in state["cards"] if "samples" in c), key=lambda c: c["id"] != leading)
+    return [(card["split"], card[end]) for card in cards for end in ("start", "end")]
 
 
 def keep_answering(panel: Panel) -> None:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import numpy as np
 import traitlets
+from IPython import get_ipython
 
 from jupyter_lossacc.views.panel.assets import module_source
 from jupyter_lossacc.views.panel.coding import coded_list
 from jupyter_lossacc.views.panel.delta import delta
 from jupyter_lossacc.views.panel.frozen import plain_text
+from jupyter_lossacc.views.panel.rows import Packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +65,16 @@ class _LiveAxis:
         return max(float(UNKNOWN_LENGTH), 2 * done)
 
 
+def _when_idle(job: Callable[[], None]) -> None:
+    """Run `job` in the main thread, between two cells: it may read the user's own objects."""
+    shell = get_ipython()
+    loop = getattr(getattr(shell, "kernel", None), "io_loop", None)
+    if loop is None or threading.current_thread() is threading.main_thread():
+        job()
+    else:  # a subshell's thread, possibly beside a running cell
+        loop.add_callback(job)
+
+
 class Panel(anywidget.AnyWidget):
     """The panel of one run.
 
@@ -73,6 +85,8 @@ class Panel(anywidget.AnyWidget):
     stop, stop_later : threading.Event, optional
         Set when the reader asks to stop at once, or at the end of the epoch, on whatever thread the
         message comes in; the only thing that a click changes in the kernel during a run.
+    uid : str
+        Name under which the browser knows this panel; the run's id by default.
     """
 
     _esm = module_source()
@@ -86,6 +100,7 @@ class Panel(anywidget.AnyWidget):
         *,
         stop: threading.Event | None = None,
         stop_later: threading.Event | None = None,
+        uid: str = "",
     ) -> None:
         self.stop = stop or threading.Event()
         self.stop_later = stop_later or threading.Event()
@@ -99,7 +114,7 @@ class Panel(anywidget.AnyWidget):
         self._progress_is_new = False
         self._seen: deque[tuple[float, float]] = deque()
         self._sent = 0.0
-        super().__init__(run=str(state["run"]["id"]))
+        super().__init__(run=uid or str(state["run"]["id"]))
         self.on_msg(self._on_message)
         # ipykernel 7.4 sends a click back to the main shell, which the cell keeps busy. The hook is
         # private there, so without it the click still arrives by the browser's own interrupt.
@@ -166,7 +181,7 @@ class Panel(anywidget.AnyWidget):
         Parameters
         ----------
         answers : mapping of str to callable
-            By kind of question; each takes the message and returns what JSON can hold.
+            By kind of question; each takes the message and returns what JSON can hold, or `Packed`.
         """
         self._answers = dict(answers)
 
@@ -240,7 +255,7 @@ class Panel(anywidget.AnyWidget):
         if content.get("run") != self.run:
             return
         if content.get("t") == "ask":
-            self._answer(content)
+            _when_idle(lambda: self._answer(content))
         else:
             self._stop_if_asked(content)
 
@@ -249,10 +264,17 @@ class Panel(anywidget.AnyWidget):
         if answer is None:
             return
         try:
-            told: Mapping[str, Any] = {"value": answer(question)}
+            value = answer(question)
+            packed = value if isinstance(value, Packed) else Packed(value)
+            told: Mapping[str, Any] = {"value": packed.value}
         except Exception as error:  # the reader is told, the kernel stays clean
+            packed = Packed({})
             told = {"error": str(error.args[0] if error.args else error) or type(error).__name__}
-        self.send({"t": "answer", "id": question.get("id"), **told})
+        self.send({"t": "answer", "id": question.get("id"), **told}, packed.buffers or None)
+
+    def push_rows(self, packed: Packed) -> None:
+        """Hand over all samples of one pass."""
+        self.send({"t": "rows", **packed.value}, packed.buffers)
 
     def _stop_if_asked(self, content: Mapping[str, Any]) -> None:
         # May run on a subshell thread beside the user's cell: flip the event, answer, nothing else.
