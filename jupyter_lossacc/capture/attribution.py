@@ -101,6 +101,7 @@ class Attribution:
         if n > batch.size and batch.size and n % batch.size == 0:
             columns, n = fold_columns(columns, batch.size), batch.size
             event.logits = event.targets = None
+            event.task = "dense"  # tokens: a sample's values are means over its positions
         ids = None if batch.indices is None else batch.source.data.underlying(batch.indices)
         if ids is not None:
             ids = ids[first : first + n]
