@@ -33,6 +33,7 @@ from jupyter_lossacc.capture.optimizers import OptimizerTaps
 from jupyter_lossacc.capture.outputs import OutputTaps
 from jupyter_lossacc.capture.own_criteria import CriterionLearner
 from jupyter_lossacc.capture.patches import Patches
+from jupyter_lossacc.capture.processes import Wrap, forget_in_forks, install_processes, process_group
 from jupyter_lossacc.capture.reading import Reader
 from jupyter_lossacc.capture.sink import Counters, Sink
 from jupyter_lossacc.capture.stopping import Stopper
@@ -70,6 +71,8 @@ class Capture:
         The user's global names, to find models and the names of loaders.
     keep_weights : bool
         Copy the model's weights at the beginning of every evaluation, for `weights_at`.
+    wrap : callable, optional
+        Makes the processes that the watched code starts record too; see `processes.Wrap`.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Capture:
         resume_from: tuple[int, int] | None = None,
         namespace: Mapping[str, Any] | None = None,
         keep_weights: bool = False,
+        wrap: Wrap | None = None,
     ) -> None:
         self.sink = sink
         self.keep = keep
@@ -111,6 +115,8 @@ class Capture:
         self._outputs = OutputTaps(self.journal)
         self._manual = ManualPasses(sink)
         self._first_step = resume_from[1] if resume_from else 0
+        self._wrap = wrap
+        self._group = (0, 1)
         self._weights = WeightKeeper(self.journal) if keep_weights else None
         if self._weights is not None:
             self.journal.evaluating = self._weights.take
@@ -119,6 +125,13 @@ class Capture:
     def counters(self) -> Counters:
         """What was seen so far."""
         return self._interpreter.counters
+
+    @property
+    def group(self) -> tuple[int, int]:
+        """Rank and number of the processes that train together, as long as they were seen together."""
+        if self._group[1] == 1:
+            self._group = process_group()
+        return self._group
 
     def weights_at(self, step: int) -> Mapping[str, torch.Tensor] | None:
         """Return the weights evaluated after `step` optimiser steps; None when they were not taken."""
@@ -153,8 +166,16 @@ class Capture:
             self._patches.undo()
             _active.clear()
 
+    def forget(self) -> None:
+        """Leave a process that was forked from the recording one as if nothing was ever recorded."""
+        self.journal.open = False
+        self._index.close()
+        self._patches.undo()
+
     def _install(self) -> None:
         patches, journal = self._patches, self.journal
+        if self._wrap is not None:
+            install_processes(patches, journal, self._wrap)
         self._reader.originals = install_losses(patches, journal)
         install_backward(patches, journal)
         stopper = Stopper(journal, *self._stop, lambda: self._interpreter.run.epoch)
@@ -174,6 +195,7 @@ class Capture:
 
     def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> None:
         self.journal.find_model = None
+        _ = self.group  # it may be gone when the run is announced
         self._attach(self.models.find(parameters, frame))
 
     def _attach(self, model: torch.nn.Module | None) -> None:
@@ -274,3 +296,13 @@ class Capture:
             self._limit(sentence)
         with contextlib.suppress(LossAccWarning):  # where warnings are errors, ours must not end the training
             warnings.warn(sentence, LossAccWarning, stacklevel=2)
+
+
+def _forget_all() -> None:
+    for capture in _active:
+        with contextlib.suppress(Exception):
+            capture.forget()
+    _active.clear()
+
+
+forget_in_forks(_forget_all)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_lossacc.capture.attribution import Attribution
 from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.loaders import LoaderPass
+from jupyter_lossacc.capture.padding import without_padding
 from jupyter_lossacc.capture.passes import PassKeeper
 from jupyter_lossacc.capture.runs import Run
 from jupyter_lossacc.capture.sink import Counters, Sink
@@ -253,7 +254,7 @@ class Interpreter:
             opened = self.passes.evaluation(event, ids, revisited=attribution.revisited)
         if broken:
             self._not_finite(event, opened.epoch)
-        opened.add(event, columns, ids, attribution.value(event))
+        opened.add(event, *without_padding(event, columns, ids, attribution.value(event)))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from jupyter_lossacc.capture.foreign import below, shared_name
 
@@ -39,6 +40,8 @@ class DataKey:
         ids of the loader, dataset and subsets, to recognise what the user named.
     reference : DataReference, optional
         Finds the dataset again after the training.
+    share : Share, optional
+        What this process reads of data that several processes share.
     """
 
     root: int
@@ -47,6 +50,7 @@ class DataKey:
     size: int | None = None
     objects: tuple[int, ...] = ()
     reference: DataReference | None = None
+    share: Share | None = None
 
     def underlying(self, indices: Any) -> NDArray[np.int64] | None:
         """Return indices of the root dataset; None when the loader's indices are not integers."""
@@ -54,6 +58,27 @@ class DataKey:
             indices = [mapping[i] for i in indices]
         array = np.asarray(indices)
         return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+class Share(NamedTuple):
+    """Samples that a ``DistributedSampler`` gives this process, before it repeats some to fill up."""
+
+    n_samples: int
+    batch_size: int
+
+
+def _share(loader: Any) -> Share | None:
+    """Return the share of a loader that tells it; None for other loaders.
+
+    The sampler repeats samples at the end of its order, until all processes have equally many.
+    """
+    batches = getattr(loader, "batch_sampler", None)
+    sampler, size = getattr(batches, "sampler", None), getattr(batches, "batch_size", None)
+    in_order = getattr(loader, "in_order", True)
+    if not isinstance(sampler, DistributedSampler) or sampler.drop_last or not (in_order and size):
+        return None
+    n_samples = len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]
+    return Share(n_samples, size)
 
 
 def bottom(data: Any) -> Any:
@@ -139,7 +164,9 @@ class Datasets:
         sized: Any = sampler if chosen is not None else maps[0] if maps else dataset
         size = len(sized) if hasattr(sized, "__len__") else None
         reference = DataReference(loader, dataset)
-        return DataKey(self.number(dataset), tuple(part), tuple(maps), size, tuple(objects), reference)
+        return DataKey(
+            self.number(dataset), tuple(part), tuple(maps), size, tuple(objects), reference, _share(loader)
+        )
 
 
 def _signature(indices: Any) -> tuple[Any, ...]:

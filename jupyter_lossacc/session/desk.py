@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.records import Episode, Floats, Pass, Recording
     from jupyter_lossacc.session.ledger import Ledger
+    from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.store import RunWriter
 
 __all__ = ["Desk", "View"]
@@ -68,6 +69,8 @@ class Desk:
         Whose per-sample records go to the store.
     on_error : callable
         Receives exceptions of the analysis.
+    path : Path, optional
+        Folder of a run that other processes write.
     """
 
     def __init__(
@@ -75,15 +78,17 @@ class Desk:
         ledger: Ledger,
         clerk: Clerk,
         view: View,
-        writer: RunWriter | None,
+        writer: RunWriter | PartWriter | None,
         *,
         keep: str,
         on_error: Callable[[BaseException], None],
+        path: Path | None = None,
     ) -> None:
         self.ledger = ledger
         self.view = view
         self._clerk = clerk
         self._writer = writer
+        self._path = path
         self._keep = keep
         self._store_failed = False
         self._shown: tuple[Episode, ...] = ()
@@ -93,7 +98,7 @@ class Desk:
     @property
     def path(self) -> Path | None:
         """Folder of the run; None when it stays in memory."""
-        return None if self._writer is None else self._writer.path
+        return self._path if self._writer is None else self._writer.path
 
     def run(self) -> Run:
         """Return the run as of now."""
@@ -112,19 +117,35 @@ class Desk:
         self.view.steps(columns)
         self._clerk.do(lambda: self._keep_steps(columns))
 
+    def show(self, recording: Recording) -> None:
+        """Take over what other processes have recorded so far."""
+        self.view.steps(self.ledger.become(recording))
+        if self._analyst is not None:
+            self.view.passed(self.ledger.recording)
+            self._analyst.wake()
+
     def limit(self, sentence: str) -> None:
         """Note what could not be recorded."""
         if self.ledger.limit(sentence) and self._writer is not None:
             self._clerk.do(self._write_limits)
 
-    def close(self, status: str) -> Findings:
-        """End the run and return what is known about it; the clerk must have finished."""
+    def close(self, status: str, whole: Callable[[], Recording] | None = None) -> Findings:
+        """End the run and return what is known about it; the clerk must have finished.
+
+        Parameters
+        ----------
+        status : str
+        whole : callable, optional
+            Gives the run with what other processes recorded of it.
+        """
         if self._analyst is not None:
             self._analyst.close()
         self.ledger.status = status
         if self._writer is not None:
             self._stored(lambda writer: writer.set_status(status))
             self._stored(lambda writer: writer.close())
+        if whole is not None:
+            self.ledger.become(whole())
         return self._findings(final=True)
 
     def _keep_pass(self, passed: Pass, weights: Mapping[str, Any] | None) -> None:
@@ -150,7 +171,7 @@ class Desk:
     def _write_limits(self) -> None:
         self._stored(lambda writer: writer.set_limits(self.ledger.recording().limits))
 
-    def _stored(self, write: Callable[[RunWriter], None]) -> None:
+    def _stored(self, write: Callable[[RunWriter | PartWriter], None]) -> None:
         """Write to the store; when that fails, say so once and try again with the next pass."""
         if self._writer is None:
             return

@@ -81,6 +81,16 @@ class Ledger:
             self._limits[sentence] = None
             return new
 
+    def become(self, recording: Recording) -> dict[str, Floats]:
+        """Take over what others have recorded so far; return the steps that are new."""
+        with self._lock:
+            known = sum(len(chunk["step"]) for chunk in self._chunks)
+            self.info, self.status = recording.info, recording.status
+            self._summaries, self._chunks = list(recording.summaries), [recording.steps]
+            self._limits = dict.fromkeys(recording.limits)
+            self._on_disk = recording.load
+            return {name: values[known:] for name, values in recording.steps.items()}
+
     def store_is(self, load: Callable[[PassKey], Predictions]) -> None:
         """From now on every appended pass can also be read back with `load`."""
         self._on_disk = load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -10,31 +11,38 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc import store as runs_store
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError, StoreError
 from jupyter_lossacc.records import Floats, Pass, RunInfo
 from jupyter_lossacc.session.desk import Desk, View
+from jupyter_lossacc.session.launch import Launcher
 from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.notes import closing_notes
-from jupyter_lossacc.session.options import Options
+from jupyter_lossacc.session.ranks import make_writer, read_back, wait_for_parts
+from jupyter_lossacc.session.resume import run_to_resume
+from jupyter_lossacc.session.runs import whole_run
 from jupyter_lossacc.session.threads import Clerk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import ArrayLike
 
     from jupyter_lossacc.capture.capture import Capture
+    from jupyter_lossacc.records import Recording
     from jupyter_lossacc.run import Run
+    from jupyter_lossacc.session.options import Options
+    from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.views.live import Findings
 
-__all__ = ["Recorder", "last_recorder", "last_run", "record"]
+__all__ = ["Recorder", "last_recorder", "last_run"]
 
 _started: list[Recorder] = []  # the latest recorder only
+_count = itertools.count()  # recordings of this process
 
 
 class Recorder(AbstractContextManager["Recorder"]):
@@ -48,8 +56,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         Set one to end the training after the current optimiser step; when its epoch is over.
     """
 
-    def __init__(self, options: Options, *, view: Callable[[Recorder], View], cell: str = "") -> None:
+    def __init__(
+        self, options: Options, *, view: Callable[[Recorder], View], cell: str = "", token: str = ""
+    ) -> None:
         self.options = options
+        self._token = token  # of the recorder that started this process (see `launch`)
+        self._launcher: Launcher | None = None
+        self._elsewhere: dict[Path, Desk] = {}  # runs that started processes record
         self.stop, self.stop_later = threading.Event(), threading.Event()
         self._make_view, self._cell = view, cell
         self._desks: list[Desk] = []
@@ -89,11 +102,12 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         from jupyter_lossacc.capture.capture import Capture  # torch is loaded here, not on import
 
+        _forget_parent()
         if _started and _started[-1]._open:
             raise CaptureError(
                 "Another recording is going on in this process. End it first; recordings do not nest."
             )
-        self._earlier = _resumed(self.options)
+        self._earlier = run_to_resume(self.options, _started[-1].runs if _started else ())
         past = self._earlier.recording.summaries if self._earlier else ()
         capture = Capture(
             self,
@@ -103,13 +117,15 @@ class Recorder(AbstractContextManager["Recorder"]):
             stop_later=self.stop_later,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
             keep_weights=self.options.keep_weights == "best",
+            wrap=self._wrap,
         )
         self._waiting_view = self._make_view(self)
         self._waiting_view.open(self.options.name or "run")
         self._capture = capture
         capture.__enter__()
         _started[:] = [self]
-        self._open = True
+        self._open, self._pid = True, os.getpid()
+        self._number = next(_count)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the recording and show what stays; a second call does nothing.
@@ -123,19 +139,26 @@ class Recorder(AbstractContextManager["Recorder"]):
             return
         self._open = False
         self._guard(lambda: self._capture.__exit__(type(error) if error else None, error, None))  # type: ignore[union-attr]
+        if self._launcher is not None:
+            self._guard(self._launcher.close)
         if not self._clerk.close():
             warnings.warn(
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
             )
         status = _status(error)
-        recordings = [desk.ledger.recording() for desk in self._desks]
-        resumed = self._earlier is not None
-        notes = closing_notes(self._capture.counters, recordings, status, resumed=resumed)
+        notes = self._notes(status)
         for desk in self._desks:
             self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:
             view = self._waiting_view
             self._guard(lambda: view.close(None, (*notes, *self._early_limits)))
+
+    def _notes(self, status: str) -> tuple[str, ...]:
+        """Say what this process did not see, unless others saw it."""
+        if self._capture is None or self._elsewhere or self._processes[0] > 0:
+            return ()
+        recordings = [desk.ledger.recording() for desk in self._desks]
+        return closing_notes(self._capture.counters, recordings, status, resumed=self._earlier is not None)
 
     def log_batch(
         self,
@@ -185,16 +208,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         name = self.options.name or "run"
         if run > 0:
             name = f"{name}/{run + 1}"
-        view = self._waiting_view
-        if view is None or run > 0:
-            view = self._make_view(self)
-            view.open(name)
+        view = self._view(name)
         earlier = self._earlier if run == 0 else None
         info = earlier.recording.info if earlier else self._new_info(name)
-        writer = self._writer(info, resume=earlier)
+        writer = self._writer(info, run, resume=earlier)
         ledger = Ledger(info if writer is None else writer.info, earlier.recording if earlier else None)
         if writer is not None:
-            ledger.store_is(lambda key: runs_store.open_run(writer.path, writer.path.parent).load(key))
+            ledger.store_is(partial(read_back, writer))
         self._desks.append(
             Desk(ledger, self._clerk, view, writer, keep=self.options.keep, on_error=self._failed)
         )
@@ -237,11 +257,59 @@ class Recorder(AbstractContextManager["Recorder"]):
             )
         return found
 
+    @property
+    def _processes(self) -> tuple[int, int]:
+        """Rank, and how many processes train together."""
+        return (0, 1) if self._capture is None else self._capture.group
+
+    def _view(self, name: str) -> View:
+        """Return a view for a run: the one that waits for the first, or another one."""
+        view, self._waiting_view = self._waiting_view, None
+        if view is None:
+            view = self._make_view(self)
+            view.open(name)
+        return view
+
+    def _wrap(self, entry: Callable[..., Any], start_method: str) -> Callable[..., Any]:
+        """Make a process that is about to start record its part."""
+        if self._launcher is None:
+            self._launcher = Launcher(self.options, self._cell, self._delivered)
+        return self._launcher.wrap(entry, start_method)
+
+    def _delivered(self, path: Path, recording: Recording) -> None:
+        """Show what started processes have recorded so far."""
+        desk = self._elsewhere.get(path)
+        if desk is None:
+            if self._waiting_view is None and threading.current_thread() is not threading.main_thread():
+                return  # a view is made by the main thread only: at the end
+            stored = None if self.options.store_dir is None else path
+            ledger = Ledger(recording.info)
+            desk = Desk(
+                ledger, self._clerk, self._view(recording.info.name), None,
+                keep="none", on_error=self._failed, path=stored,
+            )  # fmt: skip
+            self._elsewhere[path] = desk
+            self._desks.append(desk)
+        desk.show(recording)
+
     def _close(self, desk: Desk, status: str, notes: Sequence[str]) -> None:
         for note in notes:
             desk.ledger.limit(note)
-        findings: Findings = desk.close(status)
+        path = next((path for path, other in self._elsewhere.items() if other is desk), None)
+        if path is not None:
+            status = _of_both(desk.ledger.status, status)
+            self._guard(partial(runs_store.end_run, path, status))
+        findings: Findings = desk.close(status, self._meeting(desk))
         desk.view.close(findings, tuple(notes))
+
+    def _meeting(self, desk: Desk) -> Callable[[], Recording] | None:
+        """Return what brings the parts of several processes together: rank 0 does, once they have ended."""
+        rank, ranks = self._processes
+        if ranks == 1 or self._token or desk.path is None or desk.path in self._elsewhere:
+            return None
+        if rank == 0:
+            wait_for_parts(desk.path)
+        return partial(whole_run, desk.path)
 
     def _new_info(self, name: str) -> RunInfo:
         now = datetime.now(timezone.utc)
@@ -254,18 +322,32 @@ class Recorder(AbstractContextManager["Recorder"]):
             cell=self._cell,
         )
 
-    def _writer(self, info: RunInfo, resume: Run | None) -> runs_store.RunWriter | None:
+    def _writer(
+        self, info: RunInfo, run: int, resume: Run | None
+    ) -> runs_store.RunWriter | PartWriter | None:
         directory = self.options.store_dir
+        rank, ranks = self._processes
         if directory is None:
+            if ranks > 1:
+                self.limit(
+                    f"Without a store the parts of {ranks} processes cannot meet: this is one of them."
+                )
             return None
         try:
-            writer = runs_store.RunWriter(directory, info, resume=resume.path if resume else None)
-            if writer.made_store:
-                sys.stdout.write(f"lossacc: runs are stored in {directory}{os.sep} (git ignores it).\n")
-            return writer
+            writer = make_writer(
+                directory, info, resume.path if resume else None,
+                (rank, ranks), self._token, (self._number, run),
+            )  # fmt: skip
         except (StoreError, OSError) as error:
             self.limit(f"The run is not written to disk: {error}. It stays in memory.")
             return None
+        if ranks > 1 and rank == 0 and not self._token:
+            sys.stdout.write(
+                f"lossacc: {ranks} processes record the run {writer.info.run_id} in {directory}.\n"
+            )
+        elif writer.made_store and not self._token:
+            sys.stdout.write(f"lossacc: runs are stored in {directory}{os.sep} (git ignores it).\n")
+        return writer
 
     def _failed(self, error: BaseException) -> None:
         what = f"{type(error).__name__}: {error}"
@@ -280,34 +362,21 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._failed(error)
 
 
+def _forget_parent() -> None:
+    """In a process forked from a recording one: that recording goes on there, not here."""
+    if _started and _started[-1]._open and _started[-1]._pid != os.getpid():
+        _started.clear()
+
+
+def _of_both(elsewhere: str, here: str) -> str:
+    """How a run of started processes ended: as they say, unless they could not say it."""
+    return here if elsewhere in ("cut off", "running") and here != "finished" else elsewhere
+
+
 def _status(error: BaseException | None) -> str:
     if error is None:
         return "finished"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def _resumed(options: Options) -> Run | None:
-    """Return the run to continue; None when nothing is to be continued."""
-    if options.resume is None:
-        return None
-    if (
-        _started
-        and _started[-1]._desks
-        and options.resume in ("", _started[-1].run.name, _started[-1].run.id)
-    ):
-        return _started[-1].run
-    if options.store_dir is None:
-        raise RunNotFoundError("Expected a run of this session to resume (store='none'), found none.")
-    from jupyter_lossacc.session.runs import load_run
-
-    if options.resume:
-        return load_run(options.resume, options.store_dir)
-    stored = runs_store.list_runs(options.store_dir)
-    if not stored:
-        raise RunNotFoundError(
-            f"Expected a run to resume in {options.store_dir}, found none. Leave out --resume."
-        )
-    return load_run(stored[-1]["id"], options.store_dir)
 
 
 def last_recorder() -> Recorder | None:
@@ -328,73 +397,3 @@ def last_run() -> Run:
             "No run yet in this session: put %%lossacc above a training cell, or use load_run(...)."
         )
     return _started[-1].run
-
-
-def record(
-    name: str = "",
-    *,
-    store: str | PathLike[str] | None = None,
-    split: Mapping[str, Any] | None = None,
-    classes: Sequence[str] = (),
-    keep: str = "val",
-    keep_weights: str = "none",
-    resume: str | None = None,
-    view: str | None = None,
-    save: str = "html",
-    cell: str = "",
-) -> Recorder:
-    """Record the training inside a ``with`` block: the same capture as ``%%lossacc``.
-
-    Parameters
-    ----------
-    name : str
-        Name of the run.
-    store : path, optional
-        Directory of the runs; None is ``./lossacc_runs``, ``"none"`` keeps the run in memory.
-    split : mapping of str to loader or dataset, optional
-        Names of splits, where they cannot be guessed.
-    classes : sequence of str
-        Names of the classes, in order of their index.
-    keep : {"val", "all", "none"}
-        Whose per-sample records are stored.
-    keep_weights : {"none", "best"}
-        "best" stores the weights of the epochs that may be advised.
-    resume : str, optional
-        Run to continue: id or name; "" is the latest.
-    view : {"panel", "figure", "text", "none"}, optional
-        What is shown; by default the panel in a notebook and text elsewhere.
-    save : {"html", "static", "none"}
-        What stays in the saved notebook.
-    cell : str
-        Source of the recorded code, kept with the run.
-
-    Returns
-    -------
-    Recorder
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an option that is not one of the choices.
-
-    Examples
-    --------
-    >>> with record("baseline", view="none") as recorder:  # doctest: +SKIP
-    ...     train(model)
-    """
-    from jupyter_lossacc.views.choose import in_notebook, make_view
-
-    options = Options(
-        name=name,
-        store=store,
-        split={} if split is None else split,
-        classes=tuple(classes) if not isinstance(classes, str) else classes,
-        keep=keep,
-        keep_weights=keep_weights,
-        resume=resume,
-        view=view or ("panel" if in_notebook() else "text"),
-        save=save,
-    )
-    return Recorder(
-        options, view=lambda r: make_view(options.view, options.save, r.stop, r.stop_later), cell=cell
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc import store as runs_store
+from jupyter_lossacc.diagnosis.ranks import merge_ranks
 from jupyter_lossacc.errors import RunNotFoundError
 from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.options import Options
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["delete_run", "list_runs", "load_run", "store_directory"]
+    from jupyter_lossacc.records import Recording
+
+__all__ = ["delete_run", "list_runs", "load_run", "store_directory", "whole_run"]
 
 LIST_COLUMNS = ("id", "name", "started", "status", "epochs", "splits", "path")
 
@@ -69,7 +72,13 @@ def load_run(reference: str | Path, store: str | PathLike[str] | None = None) ->
     """
     directory = store_directory(store)
     path = runs_store.find_run(reference, directory)
-    return Run(runs_store.open_run(path, directory), path=path)
+    return Run(whole_run(path), path=path)
+
+
+def whole_run(run_dir: Path) -> Recording:
+    """Return what is recorded in a run's folder, by one process or by several."""
+    parts, ranks = runs_store.open_parts(run_dir)
+    return parts[0] if ranks == 1 else merge_ranks(parts, ranks)
 
 
 def delete_run(reference: str | Path, store: str | PathLike[str] | None = None) -> None:

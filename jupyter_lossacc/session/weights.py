@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_lossacc.records import EpochSummary
+    from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.store import RunWriter
 
 __all__ = ["keep_best", "named_epochs"]
@@ -43,7 +44,7 @@ def named_epochs(series: Sequence[EpochSummary]) -> set[int]:
 
 
 def keep_best(
-    writer: RunWriter, series: Sequence[EpochSummary], epoch: int, state: Mapping[str, Any]
+    writer: RunWriter | PartWriter, series: Sequence[EpochSummary], epoch: int, state: Mapping[str, Any]
 ) -> None:
     """Store the weights of `epoch` if they may be advised, and delete those that no longer may."""
     named = named_epochs(series)

@@ -22,9 +22,16 @@ re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB o
         hive_types = {'epoch': INT}) GROUP BY ALL
 """
 
-from jupyter_lossacc.store.catalogue import delete_run, end_run, find_group, find_run, list_runs
+from jupyter_lossacc.store.catalogue import (
+    delete_run,
+    end_run,
+    find_group,
+    find_run,
+    list_runs,
+    part_statuses,
+)
 from jupyter_lossacc.store.files import FORMAT_VERSION, run_id
-from jupyter_lossacc.store.reader import open_parts, open_run
+from jupyter_lossacc.store.reader import open_part, open_parts, open_run
 from jupyter_lossacc.store.weights import load_weights, stored_weights
 from jupyter_lossacc.store.writer import RunWriter
 
@@ -37,8 +44,10 @@ __all__ = [
     "find_run",
     "list_runs",
     "load_weights",
+    "open_part",
     "open_parts",
     "open_run",
+    "part_statuses",
     "run_id",
     "stored_weights",
 ]

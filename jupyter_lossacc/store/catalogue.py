@@ -21,6 +21,7 @@ __all__ = [
     "find_group",
     "find_run",
     "list_runs",
+    "part_statuses",
     "read_head",
     "require_stopped",
     "run_status",
@@ -50,8 +51,8 @@ def list_runs(store_dir: Path) -> list[dict[str, Any]]:
     return sorted(map(_described, _run_dirs(store_dir)), key=lambda row: (row["started"], row["id"]))
 
 
-def find_group(store_dir: Path, group: str, since: str = "") -> list[Path]:
-    """Return the runs whose group begins with `group`, the oldest first.
+def find_group(store_dir: Path, group: str, since: str = "", *, live: bool = False) -> list[Path]:
+    """Return the runs of a group and of those below it (``group/...``), the oldest first.
 
     Parameters
     ----------
@@ -60,9 +61,26 @@ def find_group(store_dir: Path, group: str, since: str = "") -> list[Path]:
         See `RunWriter`.
     since : str
         Beginning of an id: older runs are not looked at.
+    live : bool
+        Only runs that are being recorded now.
     """
-    new = (path for path in _run_dirs(store_dir) if path.name >= since)
-    return [path for path in new if str(_said(path).get("group", "")).startswith(group)]
+    found = []
+    for path in _run_dirs(store_dir):
+        if path.name < since:
+            continue
+        head = _said(path)
+        called = str(head.get("group", ""))
+        alike = called == group or called.startswith(f"{group}/")
+        if alike and (not live or run_status(path, head) == "running"):
+            found.append(path)
+    return found
+
+
+def part_statuses(run_dir: Path) -> tuple[dict[int, str], int]:
+    """Return the status of every process's part by rank, and how many processes there are."""
+    ranks = int(read_head(run_dir).get("ranks", 1))
+    present = [rank for rank in range(ranks) if rank == 0 or rank_head(run_dir, rank).is_file()]
+    return {rank: run_status(run_dir, read_head(run_dir, rank), rank) for rank in present}, ranks
 
 
 def end_run(run_dir: Path, status: str) -> None:

@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from jupyter_lossacc.records import PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.store import tables
-from jupyter_lossacc.store.catalogue import find_run, read_head, run_status
-from jupyter_lossacc.store.files import predictions_path, rank_head
+from jupyter_lossacc.store.catalogue import find_run, part_statuses, read_head, run_status
+from jupyter_lossacc.store.files import predictions_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["metrics_parts", "open_parts", "open_run", "read_metrics"]
+__all__ = ["metrics_parts", "open_part", "open_parts", "open_run", "read_metrics"]
 
 CACHE_BYTES = 64 * 2**20
 BYTES_PER_ROW = 36  # of `Predictions` in memory
@@ -39,7 +39,7 @@ def open_run(reference: str | Path, store_dir: Path) -> Recording:
     ------
     RunNotFoundError, StoreVersionError, StoreError
     """
-    return _open_part(find_run(reference, store_dir), 0)
+    return open_part(find_run(reference, store_dir), 0)
 
 
 def open_parts(run_dir: Path) -> tuple[tuple[Recording, ...], int]:
@@ -56,12 +56,12 @@ def open_parts(run_dir: Path) -> tuple[tuple[Recording, ...], int]:
     ------
     StoreVersionError, StoreError
     """
-    ranks = int(read_head(run_dir).get("ranks", 1))
-    present = [rank for rank in range(ranks) if rank == 0 or rank_head(run_dir, rank).is_file()]
-    return tuple(_open_part(run_dir, rank) for rank in present), ranks
+    present, ranks = part_statuses(run_dir)
+    return tuple(open_part(run_dir, rank) for rank in present), ranks
 
 
-def _open_part(run_dir: Path, rank: int) -> Recording:
+def open_part(run_dir: Path, rank: int) -> Recording:
+    """Open what one process of a run recorded."""
     head = read_head(run_dir, rank)
     metrics = read_metrics(run_dir, rank)
     summaries = () if metrics is None else tables.summaries_from_table(metrics)
