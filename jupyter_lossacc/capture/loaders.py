@@ -69,6 +69,11 @@ class LoaderPass:
     exhausted: bool = False  # the iterator has said so
     ended: bool = False  # exhausted, or nobody holds the iterator any more; set in the order of events
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether fewer batches were taken than the loader has."""
+        return not self.exhausted and self.n_given < (self.n_batches or 0)
+
 
 @dataclass(eq=False, slots=True)
 class Batch:
