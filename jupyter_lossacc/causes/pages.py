@@ -73,6 +73,8 @@ class Page:
         """Return the page as it stands in its file."""
         return self.markdown
 
+    __repr__ = __str__  # what a terminal without Markdown shows
+
 
 @cache
 def _sources() -> Mapping[str, Path]:
