@@ -97,6 +97,7 @@ class RankMerger:
             limits=_limits(parts, ranks, merged),
             load=load,
             status=_status([part.status for part in parts]),
+            shown=parts[0].shown,
         )
 
 
@@ -145,9 +146,9 @@ def _merge_pass(
 
 
 def _is_awaited(key: PassKey, part: Recording) -> bool:
-    """Whether a rank that lacks a pass takes part in it."""
+    """Whether a rank that lacks a pass takes part in it; it may have joined the run after it."""
     split, _, step = key
-    if any(s.split == split for s in part.summaries):
+    if any(s.split == split and s.step < step for s in part.summaries):
         return True
     passed_by = any(s.step > step for s in part.summaries)
     return part.status == "running" and not passed_by

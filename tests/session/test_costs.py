@@ -21,6 +21,7 @@ def test_passes_whose_samples_were_not_kept_are_not_looked_for_on_disk(
         raise AssertionError("opening a run reads all of it")
 
     monkeypatch.setattr(store, "open_run", refuse)
+    monkeypatch.setattr(store, "open_part", refuse)
     with pytest.raises(KeyError, match="not kept"):
         recording.predictions("train", -1)
     assert len(recording.predictions("val", -1)) == 400
