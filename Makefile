@@ -23,10 +23,16 @@ lab: ## Open the quickstart in JupyterLab
 	@$(PY) -m jupyterlab examples/quickstart.ipynb
 
 .PHONY: test
-test: ## Run all tests, those in a real browser included
+test: ## Run all tests, those in a real browser and with real frameworks included
 	@bash .ci/setup test
 	@bash .ci/setup browser
 	@LOSSACC_CHROMIUM="$$(bash .ci/setup chromium)" $(PY) -m pytest $(PYTEST_ARGS)
+	@$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory frameworks)
+
+.PHONY: frameworks
+frameworks: ## Run the tests that train with Lightning, Hugging Face, fastai, skorch and Ignite
+	@bash .ci/setup frameworks
+	@.venv-frameworks/bin/python -m pytest $(or $(PYTEST_ARGS),tests/frameworks)
 
 .PHONY: lint
 lint: ## Check format, style, types and who imports whom
