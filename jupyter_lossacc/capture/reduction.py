@@ -22,7 +22,11 @@ __all__ = ["ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_lo
 
 ROW_NAMES = ("predicted", "correct", "nll", "confidence", "margin")
 N_BINS = 15
-_SCRATCH = 1 << 16  # elements of scratch memory per step of the calibration sums: stays in cache
+_SCRATCH = 1 << 17  # elements of scratch memory per step of the calibration sums: stays in cache
+_BLOCK = 1024  # samples summed in float32 before they are added in float64
+# exp() of less leaves the normal numbers of float32, where a processor is a hundred times slower.
+_SMALLEST = -87.0
+_ONE = len(BETAS) // 2  # the grid is symmetric around an inverse temperature of 1
 
 
 def two_class_logits(z: Tensor) -> Tensor:
@@ -50,13 +54,15 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
     # The likeliest class has a share of exactly 1; leaving it out keeps what is left exact.
     below = (z - top[:, None]).scatter_(1, predicted[:, None], float("-inf"))
     second = below.amax(dim=1)
-    log_total = torch.log1p(below.exp_().sum(dim=1, dtype=torch.float64))
+    log_total = torch.log1p(below.clamp_min_(_SMALLEST).exp_().sum(dim=1, dtype=torch.float64))
     behind = top.double() - z.gather(1, targets[:, None])[:, 0].double()
-    nll = log_total + behind
-    margin = torch.where(predicted == targets, 0.0 - second.double(), 0.0 - behind)
-    confidence = torch.exp(-log_total)
-    columns = (predicted, predicted == targets, nll, confidence, margin)
-    return torch.stack([c.to(torch.float32) for c in columns])
+    hit = predicted == targets
+    rows = torch.empty((len(ROW_NAMES), len(z)), device=z.device)
+    rows[0], rows[1] = predicted, hit
+    rows[2] = log_total + behind
+    rows[3] = torch.exp(-log_total)
+    rows[4] = torch.where(hit, 0.0 - second.double(), 0.0 - behind)
+    return rows
 
 
 def reduce_soft_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,11 +94,26 @@ def _grid(z: Tensor) -> tuple[Tensor, Tensor]:
     losses, slopes = [], []
     for start in range(0, len(BETAS), width):
         beta = betas[start : start + width, None, None]
-        weights = (below * beta).exp_()  # (m, n_classes, n)
+        weights = (below * beta).clamp_min_(_SMALLEST).exp_()  # (m, n_classes, n)
         total = weights.sum(dim=1)
         slopes.append(weights.mul_(z).sum(dim=1).div_(total))
         losses.append(total.log_().add_(shift * beta[:, 0]))
     return torch.cat(losses), torch.cat(slopes)
+
+
+def _noise(loss: Tensor, n_classes: int) -> Tensor:
+    """Sum over samples of the loss with a floor under the probabilities, shape (n_betas, n_etas - 1).
+
+    `loss` has shape (n_betas, n_samples); the first of `ETAS` is 0, where nothing changes.
+    """
+    etas = torch.as_tensor(ETAS[1:], device=loss.device, dtype=torch.float32)[:, None, None]
+    p_target = loss.neg().clamp_min_(_SMALLEST).exp_()
+    width = max(1, _SCRATCH // max(loss.numel(), 1))
+    sums = []
+    for start in range(0, len(etas), width):
+        eta = etas[start : start + width]
+        sums.append(torch.addcmul(eta / n_classes, p_target, 1 - eta).log_().sum(dim=2))
+    return torch.cat(sums).T.neg()
 
 
 @dataclass
@@ -129,26 +150,27 @@ class Sums:
             From `reduce_rows` on the same batch; made here when not given.
         """
         rows = reduce_rows(logits, targets) if rows is None else rows
+        for first in range(0, len(targets), _BLOCK):
+            part = slice(first, first + _BLOCK)
+            self._add_block(logits[part], targets[part], folds[part])
+        correct, confidence = rows[1].double(), rows[3].double()
+        # Right-closed bins (i/15, (i+1)/15], as netcal and torchmetrics draw them.
+        index = (torch.ceil(confidence.nan_to_num(0.0) * N_BINS) - 1).clamp(0, N_BINS - 1).long()
+        binned = _one_hot(index, N_BINS)
+        self.bins += binned.T @ torch.stack([torch.ones_like(confidence), confidence, correct], dim=1)
+
+    def _add_block(self, logits: Tensor, targets: Tensor, folds: Tensor) -> None:
         z = logits.to(torch.float32)
         z = z - z.gather(1, targets[:, None])  # the target's logit is 0: nll(b) = logsumexp(b z)
         member = _one_hot(folds, FOLDS)
         self.count += member.sum(dim=0)
         loss, slope = _grid(z.T.contiguous())  # (n_betas, n)
-        self.grid[0] += (loss.double() @ member).T
-        self.grid[1] += (slope.double() @ member).T
+        self.grid += (torch.stack([loss, slope]).double() @ member).mT
         # eta = 0 keeps the exact loss: exp(-loss) underflows where the model is very wrong.
         self.noise[:, 0] += loss.sum(dim=1, dtype=torch.float64)
-        p_target = torch.exp(-loss)
-        for j, eta in enumerate(ETAS.tolist()[1:], start=1):
-            mixed = (p_target * (1 - eta)).add_(eta / self.n_classes).log_()
-            self.noise[:, j] -= mixed.sum(dim=1, dtype=torch.float64)
-        score = (torch.softmax(z, dim=1) * z).sum(dim=1).double()
-        self.score += torch.stack([score.sum(), (score * score).sum()])
-        correct, confidence = rows[1].double(), rows[3].double()
-        # Right-closed bins (i/15, (i+1)/15], as netcal and torchmetrics draw them.
-        index = (torch.ceil(confidence.nan_to_num(0.0) * N_BINS) - 1).clamp(0, N_BINS - 1).long()
-        binned = _one_hot(index, N_BINS)
-        self.bins += torch.stack([binned.sum(0), confidence @ binned, correct @ binned], dim=1)
+        self.noise[:, 1:] += _noise(loss, self.n_classes)
+        score = slope[_ONE].double()
+        self.score += torch.stack([score.sum(), score @ score])
 
     def packed(self) -> Tensor:
         """All sums in one flat tensor, for one copy to the host."""

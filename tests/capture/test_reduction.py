@@ -1,0 +1,58 @@
+"""Per-sample rows and calibration sums against float64, at the edges of float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from jupyter_lossacc.capture.reduction import Sums, reduce_rows
+from jupyter_lossacc.stats.calibration import BETAS, ETAS
+
+
+def reference(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss and slope of shape (n_betas, n), and the noise sums, all in float64."""
+    z = z.double()
+    betas = torch.from_numpy(BETAS)[:, None, None]
+    log_p = torch.log_softmax(betas * z, dim=2)
+    at = y.expand(len(BETAS), -1)[:, :, None]
+    loss = -log_p.gather(2, at)[:, :, 0]
+    slope = (log_p.exp() * z).sum(dim=2) - z.gather(1, y[:, None])[:, 0]
+    etas = torch.from_numpy(ETAS)
+    mixed = (1 - etas)[:, None, None] * torch.exp(-loss) + (etas / z.shape[1])[:, None, None]
+    return loss, slope, -mixed.log().sum(dim=2).T
+
+
+@pytest.mark.parametrize(("n", "k", "spread"), [(7, 2, 1.0), (1500, 10, 5.0), (40, 300, 40.0)])
+def test_calibration_sums_equal_float64(n: int, k: int, spread: float) -> None:
+    generator = torch.Generator().manual_seed(n)
+    z = spread * torch.randn(n, k, generator=generator)
+    y = torch.randint(0, k, (n,), generator=generator)
+    folds = torch.arange(n) % 5
+    sums = Sums.empty(k)
+    sums.add(z, y, folds)
+    found = sums.to_accumulators()
+    loss, slope, noise = reference(z, y)
+    for fold in range(5):
+        mine = folds == fold
+        np.testing.assert_allclose(found.nll[fold], loss[:, mine].sum(1), rtol=2e-6, atol=1e-5)
+        np.testing.assert_allclose(found.slope[fold], slope[:, mine].sum(1), rtol=2e-5, atol=1e-3)
+    np.testing.assert_allclose(found.noise_nll[:, 1:], noise[:, 1:], rtol=2e-6)
+    score = slope[len(BETAS) // 2]
+    np.testing.assert_allclose(found.score_sum, score.sum(), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found.score_square, (score**2).sum(), rtol=1e-5)
+    assert found.count.tolist() == np.bincount(folds, minlength=5).tolist()
+    assert found.bins[:, 0].sum() == n
+
+
+def test_rows_keep_their_digits_where_the_model_is_sure() -> None:
+    z = torch.tensor([[0.0, -30.0, -200.0], [0.0, float("-inf"), -80.0], [300.0, 0.0, -300.0]])
+    y = torch.tensor([0, 0, 1])
+    _, correct, nll, confidence, margin = reduce_rows(z, y)
+    exact = torch.nn.functional.cross_entropy(z.double(), y, reduction="none")
+    np.testing.assert_allclose(nll, exact, rtol=1e-6, atol=1e-15)
+    assert float(nll[0]) == pytest.approx(float(np.exp(-30.0)), rel=1e-5)
+    assert correct.tolist() == [1, 1, 0]
+    assert margin.tolist() == [30, 80, -300]
+    np.testing.assert_allclose(confidence, torch.softmax(z.double(), 1).amax(1), rtol=1e-7)
