@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jupyter_lossacc.errors import DiagnosisError
+from jupyter_lossacc.errors import DiagnosisError, StoreError
 from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.words import epochs_seen
 
@@ -232,10 +232,10 @@ class Run:
 
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
-        """Stretches of epochs in which loss and accuracy move together, in order of time."""
-        from jupyter_lossacc.diagnosis.episodes import find_episodes
+        """Stretches in which loss and accuracy move together, in order of time; as on the screen."""
+        from jupyter_lossacc.diagnosis.episodes import settled
 
-        return find_episodes(self.recording)
+        return settled(self.recording)
 
     @cached_property
     def _diagnoses(self) -> tuple[Diagnosis, ...]:
@@ -307,18 +307,14 @@ class Run:
         Raises
         ------
         DiagnosisError
-            When no weights of that epoch were kept.
+            When no weights of that epoch were kept (says which were), or they are not this model's.
         """
-        from jupyter_lossacc.store import load_weights, stored_weights
+        from jupyter_lossacc.store import restore_weights
 
-        wanted = self.checkpoint.epoch if epoch is None else epoch
-        if wanted is None or self.path is None or wanted not in stored_weights(self.path):
-            raise DiagnosisError(
-                f"Expected stored weights of epoch {wanted}, found none. Weights are kept only with "
-                "`%%lossacc --keep-weights best` and a store."
-            )
-        model.load_state_dict(load_weights(self.path, wanted))
-        return wanted
+        try:
+            return restore_weights(model, self.path, self.checkpoint.epoch if epoch is None else epoch)
+        except StoreError as error:
+            raise DiagnosisError(str(error)) from None
 
     def figure(self, kind: str = "curves", theme: str = "light") -> Figure:
         """Draw a matplotlib figure for a paper or a page.

@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.stats.series import Moments, wobble, wobble_rho
+from jupyter_lossacc.stats.series import Moments, running_median, wobble, wobble_rho
 
 __all__ = ["Bars", "Curves", "bars_for"]
 
@@ -138,6 +138,17 @@ class Curves:
     def accuracy_moments(self) -> Moments:
         """Sums from which the accuracy trend of any stretch follows."""
         return Moments(self.accuracy, self.accuracy_wobble, self.accuracy_rho)
+
+    @cached_property
+    def loss_sums(self) -> tuple[Moments, Moments]:
+        """`loss_moments`, and those of the loss without its bursts of three epochs or fewer."""
+        return self.loss_moments, Moments(running_median(self.loss), self.loss_wobble, self.loss_rho)
+
+    @cached_property
+    def accuracy_sums(self) -> tuple[Moments, Moments]:
+        """`accuracy_moments`, and those of accuracy without its bursts of three epochs or fewer."""
+        steady = running_median(self.accuracy)
+        return self.accuracy_moments, Moments(steady, self.accuracy_wobble, self.accuracy_rho)
 
     def high_share(self, first: Ints, last: Ints) -> Floats:
         """Share of each stretch's epochs at which the loss is high."""

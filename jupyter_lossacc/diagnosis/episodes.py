@@ -24,10 +24,14 @@ from jupyter_lossacc.stats.series import knot_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["find_episodes"]
+    from jupyter_lossacc.records import EpisodeKind
+
+__all__ = ["find_episodes", "settled"]
 
 Floats = NDArray[np.float64]
 
+_LOSS_RISES: tuple[EpisodeKind, ...] = ("both_rise", "loss_rises_accuracy_falls")
+_GAP = 3  # epochs from the end of one stretch to the start of the next that are one movement still
 # A loss no better than guessing with the base rates, or far above the same predictions recalibrated.
 _NEAR_CHANCE = 0.95
 _ABOVE_CALIBRATED = (2.0, 0.2)  # factor, nats
@@ -58,6 +62,22 @@ def find_episodes(recording: Recording, previous: Sequence[Episode] = ()) -> tup
         before = [episode for episode in previous if episode.split == split]
         found += _episodes_of(recording, _comparable(recording.series(split)), before)
     return tuple(sorted(found, key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
+
+
+def settled(recording: Recording) -> tuple[Episode, ...]:
+    """Find the episodes of a recording as the screen shows them, alarms in grey included.
+
+    While a run goes on these are the episodes of its next update. Of a run that has ended they are those
+    found in the whole recording at once, so that they do not depend on when it was looked at; harmful
+    ones that were shown on the way (`Recording.shown`) and are not among them follow as retracted.
+    """
+    if recording.status == "running":
+        found = find_episodes(recording, recording.shown)
+    else:
+        found = find_episodes(recording)
+        gone = [replace(e, retracted=True) for e in recording.shown if not _goes_on(e, found)]
+        found = tuple(sorted((*found, *gone), key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
+    return tuple(e for e in found if e.harmful or not e.retracted)
 
 
 def _comparable(series: tuple[EpochSummary, ...]) -> tuple[EpochSummary, ...]:
@@ -106,18 +126,43 @@ def _episodes_of(
                 windows.append(window)
         windows += search.place(kinds, windows)
     lost = [replace(episode, retracted=True) for episode, window in carried if window not in windows]
-    shown = [_describe(split, window) for window in windows]
-    gone = [e for e in retracted + lost if not any(_same_place(e, other) for other in shown)]
-    return shown + gone
+    shown = [_describe(split, window) for window in _joined(split, windows)]
+    return shown + [e for e in retracted + lost if not _goes_on(e, shown)]
+
+
+def _joined(split: _Split, windows: list[Window]) -> list[Window]:
+    """Make one of neighbouring stretches of the same kind, where the whole is such a stretch too.
+
+    Where one movement becomes slower or faster, its parts are found apart.
+    """
+    joined: list[Window] = []
+    for window in sorted(windows, key=lambda w: w.first):
+        before = joined[-1] if joined else None
+        if before is not None and before.kind == window.kind and window.first - before.last <= _GAP:
+            a, b = np.array([before.first]), np.array([window.last])
+            whole = which_kinds(split.curves, a, b, split.bars.relaxed(), anchored=True)[window.kind][0]
+            if whole:
+                anchored = before.anchored and window.anchored
+                joined[-1] = Window(before.first, window.last, window.kind, anchored, float(whole))
+                continue
+        joined.append(window)
+    return joined
 
 
 def _overlapped(window: Window, others: Sequence[Window]) -> bool:
     return any(window.first <= o.last and window.last >= o.first for o in others)
 
 
-def _same_place(episode: Episode, other: Episode) -> bool:
-    overlap = episode.start_epoch <= other.end_epoch and episode.end_epoch >= other.start_epoch
-    return overlap and episode.kind == other.kind
+def _goes_on(old: Episode, shown: Sequence[Episode]) -> bool:
+    """Whether what an episode said is said still: by one of its kind, or with accuracy known by now."""
+    for new in shown:
+        overlap = min(old.end_epoch, new.end_epoch) - max(old.start_epoch, new.start_epoch) + 1
+        if new.split != old.split or overlap < 1:
+            continue
+        known_by_now = old.kind == "loss_rises_accuracy_flat" and new.kind in _LOSS_RISES
+        if new.kind == old.kind or (known_by_now and 2 * overlap > old.end_epoch - old.start_epoch):
+            return True
+    return False
 
 
 def _still(split: _Split, episode: Episode, windows: Sequence[Window]) -> Window | None:

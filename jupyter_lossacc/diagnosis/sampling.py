@@ -110,15 +110,24 @@ def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> Sa
         part = loss_contributions(predictions, passes[index], rows)
         if part is None:
             return None
-        loss = weight * part + (loss if loss.size else 0.0)
+        with np.errstate(invalid="ignore"):  # samples with an infinite loss are left out below
+            loss = weight * part + (loss if loss.size else 0.0)
         accuracy = weight * predictions.correct[rows] + (accuracy if accuracy.size else 0.0)
     finite = np.isfinite(loss)
-    if ids is None or np.count_nonzero(finite) < 2:
+    kept = ids[rows][finite] if ids is not None else np.empty(0, np.int64)
+    n = 0 if ids is None else len(np.unique(ids))  # a sample that a pass holds twice is one sample still
+    if len(np.unique(kept)) < 2:
         return None
-    root = sqrt(len(ids))
-    return SamplingError(
-        float(loss[finite].std(ddof=1)) / root, float(accuracy[finite].std(ddof=1)) / root, len(ids)
-    )
+    errors = [float(_by_sample(part[finite], kept).std(ddof=1)) / sqrt(n) for part in (loss, accuracy)]
+    return SamplingError(errors[0], errors[1], n)
+
+
+def _by_sample(values: Floats, ids: NDArray[np.int64]) -> Floats:
+    """One value per sample, with the same mean, from one per visit; ids ascend."""
+    first = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    if len(first) == len(ids):
+        return values
+    return np.asarray(np.add.reduceat(values, first) * len(first) / len(values), dtype=np.float64)
 
 
 def _some(sample_ids: NDArray[np.int64]) -> Rows:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from jupyter_lossacc.stats.series import ramp_ends
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,10 +30,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SHORTEST = 8  # epochs
-_GRID = 128  # stretches begin and end on a grid of at most this many epochs
+_GRID = 96  # stretches begin and end on a grid of at most this many epochs
 _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more standard errors than this
-_SUSTAINED = 0.5  # share of the critical value that must be reached without the first, or the last, epoch
+_SUSTAINED = 0.5  # share of the critical value that must be reached without bursts of three epochs or fewer
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
+_STUCK_EPOCHS = 40  # epochs over which the slope of a stuck accuracy must stay within the flat limit
+_STUCK_ERRORS = 2.5  # standard errors that the slope must stay away from that limit
+_KNOTS = 32  # places at which the movement of a stretch may begin or end
+_CLEARLY_LEVEL = (
+    16.0  # gain in squared residuals for two more parameters; 9.2 is the 1 % point of chi-squared
+)
+_LEVEL = 0.1  # share of the whole change that a level part may hold
 _CLEARER = 1.0  # standard errors by which a later start or an earlier end must be clearer to be taken
 
 # In this order of precedence: a joint movement says more than a flat accuracy beside it.
@@ -68,20 +77,25 @@ def stretches(n_epochs: int) -> tuple[Ints, Ints]:
 
 
 def _significant(
-    moments: Moments, first: Ints, last: Ints, critical: Floats, least: Floats | float
+    curve: tuple[Moments, Moments], first: Ints, last: Ints, critical: Floats, least: Floats | float
 ) -> tuple[Trends, Ints]:
-    """Trends of the stretches, and +1, -1 or 0 for a rise, a fall or neither."""
+    """Trends of the stretches of a curve and +1, -1 or 0 for a rise, a fall or neither.
+
+    `curve` holds the sums of the values, and of the values without bursts.
+    """
+    moments, steady = curve
     trends = moments.trends(first, last)
-    middle = (first + last) // 2
-    sign = np.sign(trends.change)
-    ahead = sign * moments.trends(first, middle).score > _OPPOSED
-    behind = sign * moments.trends(middle, last).score > _OPPOSED
-    # One extreme epoch at an end is no sustained movement.
-    earlier = sign * moments.trends(first, last - 1).score >= _SUSTAINED * critical
-    later = sign * moments.trends(first + 1, last).score >= _SUSTAINED * critical
-    moved = (np.abs(trends.score) >= critical) & (np.abs(trends.change) >= least) & ahead & behind
-    moved &= earlier & later
-    return trends, np.where(moved, sign, 0).astype(np.int64)
+    sign = np.zeros(len(first), np.int64)
+    clear = np.flatnonzero((np.abs(trends.score) >= critical) & (np.abs(trends.change) >= least))
+    if clear.size:
+        a, b, way = first[clear], last[clear], np.sign(trends.change[clear])
+        middle = (a + b) // 2
+        ahead = way * moments.trends(a, middle).score > _OPPOSED
+        behind = way * moments.trends(middle, b).score > _OPPOSED
+        # A burst of a few epochs can tilt the line through a quiet stretch; it is no sustained movement.
+        sustained = way * steady.trends(a, b).score >= _SUSTAINED * critical[clear]
+        sign[clear] = np.where(ahead & behind & sustained, way, 0)
+    return trends, sign
 
 
 def which_kinds(
@@ -97,9 +111,9 @@ def which_kinds(
     for_loss, for_accuracy = bars.critical(first, last), bars.critical(first, last, anchored=anchored)
     mean_loss = np.abs(curves.loss_moments.mean(first, last))
     least = np.maximum(bars.loss_least, bars.loss_share * mean_loss)
-    loss, loss_sign = _significant(curves.loss_moments, first, last, for_loss, least)
+    loss, loss_sign = _significant(curves.loss_sums, first, last, for_loss, least)
     accuracy, accuracy_sign = _significant(
-        curves.accuracy_moments, first, last, for_accuracy, bars.accuracy_least
+        curves.accuracy_sums, first, last, for_accuracy, bars.accuracy_least
     )
     length = np.sqrt(last - first + 1.0)
     loss_strength = np.abs(loss.score) / for_loss * length
@@ -109,7 +123,7 @@ def which_kinds(
     flat = (reach < limit) & (change < limit / 2)
     unmoved = (accuracy_sign == 0) & (change < limit) & (reach < 2 * limit)
     still = (loss_sign == 0) & (loss.score < 2)
-    stuck = flat & still & (curves.high_share(first, last) >= _HIGH_SHARE)
+    stuck = still & _is_stuck(accuracy, first, last, limit) & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {
         "both_rise": joint * ((loss_sign > 0) & (accuracy_sign > 0)),
         "both_fall": joint * ((loss_sign < 0) & (accuracy_sign < 0)),
@@ -118,6 +132,16 @@ def which_kinds(
         "loss_falls_accuracy_flat": loss_strength * ((loss_sign < 0) & flat & ~stuck),
         "accuracy_stuck_loss_high": length * stuck,
     }
+
+
+def _is_stuck(accuracy: Trends, first: Ints, last: Ints, limit: Floats) -> NDArray[np.bool_]:
+    """Whether accuracy would stay flat if it went on like this for `_STUCK_EPOCHS`.
+
+    A few epochs of any slow rise are flat, and some of its many short stretches look so for longer.
+    """
+    longer = np.maximum(_STUCK_EPOCHS / (last - first), 1.0)
+    change = longer * np.abs(accuracy.change)
+    return (change + _STUCK_ERRORS * longer * accuracy.error < limit) & (change < limit / 2)
 
 
 def _strongest_apart(first: Ints, last: Ints, strength: Floats) -> list[int]:
@@ -138,7 +162,8 @@ def _loss_segments(curves: Curves, first: Ints, last: Ints, bars: Bars) -> tuple
     point, and must not take the first epochs of the rise that follows.
     """
     least = np.maximum(bars.loss_least, bars.loss_share * np.abs(curves.loss_moments.mean(first, last)))
-    trends, sign = _significant(curves.loss_moments, first, last, bars.critical(first, last), least)
+    critical = bars.critical(first, last)
+    trends, sign = _significant(curves.loss_sums, first, last, critical, least)
     rises = _strongest_apart(first, last, np.abs(trends.score) * (sign > 0))
     falls = _strongest_apart(first, last, np.abs(trends.score) * (sign < 0))
     return first[rises + falls], last[rises + falls]
@@ -171,9 +196,53 @@ def _trimmed(curves: Curves, first: int, last: int, kind: EpisodeKind, bars: Bar
             )
             for values, wobbles, moments in sides
         )
-    a, b = np.array([start]), np.array([end])
-    fits = end - start + 1 >= SHORTEST and which_kinds(curves, a, b, bars.relaxed(), anchored=True)[kind][0]
-    return (start, end) if fits else (first, last)
+    if _is_kind(curves, start, end, kind, bars):
+        first, last = start, end
+    start, end = _ramp(curves, first, last, kind)
+    return (start, end) if _is_kind(curves, start, end, kind, bars) else (first, last)
+
+
+def _is_kind(curves: Curves, first: int, last: int, kind: EpisodeKind, bars: Bars) -> bool:
+    """Whether a part of a stretch that was found is of its kind as well."""
+    a, b = np.array([first]), np.array([last])
+    long_enough = last - first + 1 >= SHORTEST
+    return long_enough and bool(which_kinds(curves, a, b, bars.relaxed(), anchored=True)[kind][0])
+
+
+def _ramp(curves: Curves, first: int, last: int, kind: EpisodeKind) -> tuple[int, int]:
+    """Part of a stretch in which it moves, where it is clearly level before or after.
+
+    The longer the curve stays level beside a step, the surer is the step: the stretch found then holds
+    mostly epochs in which nothing happens.
+    """
+    inside, length = slice(first, last + 1), last - first + 1
+    series, wobbles = [curves.loss[inside]], [curves.loss_wobble[inside]]
+    moments = [curves.loss_moments]
+    if kind not in FLAT:
+        series.append(curves.accuracy[inside])
+        wobbles.append(curves.accuracy_wobble[inside])
+        moments.append(curves.accuracy_moments)
+    knots = np.unique(np.linspace(0, length - 1, min(length, _KNOTS)).round().astype(np.int64))
+    left, right, gain = ramp_ends(tuple(series), tuple(wobbles), knots)
+    if gain < _CLEARLY_LEVEL:
+        return first, last
+    lacking = max(SHORTEST - (right - left + 1), 0)
+    start, end = first + max(left - lacking // 2, 0), first + right
+    end = min(max(end, start + SHORTEST - 1), last)
+    start = max(min(start, end - SHORTEST + 1), first)
+    whole = (first, last)
+    start = start if all(_level(m, first, first + left, whole) for m in moments) else first
+    end = end if all(_level(m, first + right, last, whole) for m in moments) else last
+    return start, end
+
+
+def _level(moments: Moments, first: int, last: int, whole: tuple[int, int]) -> bool:
+    """Whether a part of a stretch shows next to nothing of the change along the whole."""
+    if last - first < 2:
+        return True
+    a, b = np.array([first, whole[0]]), np.array([last, whole[1]])
+    trends = moments.trends(a, b)
+    return bool(abs(trends.score[0]) < 2 and abs(trends.change[0]) < _LEVEL * abs(trends.change[1]))
 
 
 def _clearest(scores: Floats) -> int:

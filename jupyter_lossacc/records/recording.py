@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from jupyter_lossacc.records.conclusions import Episode
+
 __all__ = ["STEP_COLUMNS", "Recording", "RunInfo"]
 
 # One row per optimiser step. NaN where a value was not taken at that step.
@@ -58,6 +60,9 @@ class Recording:
     load : callable
         Gives the `Predictions` of a pass key; raises ``KeyError`` when they were not kept.
     status : {"running", "finished", "interrupted", "failed", "cut off"}
+    shown : tuple of Episode
+        What was on the screen at its last update, withdrawn episodes included; empty when nothing was
+        shown while the run went on.
     """
 
     info: RunInfo
@@ -66,6 +71,7 @@ class Recording:
     limits: tuple[str, ...]
     load: Callable[[PassKey], Predictions]
     status: str = "finished"
+    shown: tuple[Episode, ...] = ()
 
     def splits(self) -> tuple[str, ...]:
         """Names of the splits seen, in order of appearance."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
-from jupyter_lossacc.diagnosis.episodes import find_episodes
+from jupyter_lossacc.diagnosis.episodes import settled
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.errors import StoreError
 from jupyter_lossacc.run import Run
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jupyter_lossacc.records import Episode, Floats, Pass, Recording
+    from jupyter_lossacc.records import Floats, Pass, Recording
     from jupyter_lossacc.session.ledger import Ledger
     from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.store import RunWriter
@@ -91,7 +90,6 @@ class Desk:
         self._path = path
         self._keep = keep
         self._store_failed = False
-        self._shown: tuple[Episode, ...] = ()
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
@@ -140,13 +138,14 @@ class Desk:
         """
         if self._analyst is not None:
             self._analyst.close()
+            self._write_shown()
         self.ledger.status = status
         if self._writer is not None:
             self._stored(lambda writer: writer.set_status(status))
             self._stored(lambda writer: writer.close())
         if whole is not None:
             self.ledger.become(whole())
-        return self._findings(final=True)
+        return self._findings()
 
     def _keep_pass(self, passed: Pass, weights: Mapping[str, Any] | None) -> None:
         summary = summarize(passed)
@@ -171,6 +170,10 @@ class Desk:
     def _write_limits(self) -> None:
         self._stored(lambda writer: writer.set_limits(self.ledger.recording().limits))
 
+    def _write_shown(self) -> None:
+        shown = self.ledger.shown
+        self._stored(lambda writer: writer.set_shown(shown))
+
     def _stored(self, write: Callable[[RunWriter | PartWriter], None]) -> None:
         """Write to the store; when that fails, say so once and try again with the next pass."""
         if self._writer is None:
@@ -182,43 +185,22 @@ class Desk:
                 self._store_failed = True
                 self.ledger.limit(f"Writing to the store failed ({error}); the rest stays in memory.")
 
-    def _findings(self, *, final: bool = False) -> Findings:
+    def _findings(self) -> Findings:
         recording = self.ledger.recording()
-        episodes = self._episodes(recording, final=final)
-        self._shown = episodes
+        # What `Run.episodes` finds too, now and when the stored run is loaded again.
+        episodes = settled(recording)
         standing = tuple(e for e in episodes if not e.retracted)
         return Findings(
             recording=recording,
             episodes=episodes,
             diagnoses=diagnose(recording, standing),
-            advice=advise(recording, not final),
+            advice=advise(recording, recording.status == "running"),
             look=lambda *args, **options: self.run().look(*args, **options),
         )
 
-    def _episodes(self, recording: Recording, *, final: bool) -> tuple[Episode, ...]:
-        if final:
-            # The closing view shows what `Run.episodes` will find when the stored run is loaded again;
-            # alarms shown on the way and not confirmed stay visible in grey.
-            confirmed = find_episodes(recording)
-            found = withdrawn(self._shown, confirmed) + confirmed
-        else:
-            found = find_episodes(recording, self._shown)
-        return tuple(e for e in found if e.harmful or not e.retracted)
-
     def _analyse(self) -> None:
-        self.view.update(self._findings())
-
-
-def withdrawn(shown: tuple[Episode, ...], confirmed: tuple[Episode, ...]) -> tuple[Episode, ...]:
-    """Return, marked as retracted, the shown episodes that no confirmed one of their kind overlaps."""
-
-    def stands(old: Episode) -> bool:
-        return any(
-            new.kind == old.kind
-            and new.split == old.split
-            and new.start_epoch <= old.end_epoch
-            and old.start_epoch <= new.end_epoch
-            for new in confirmed
-        )
-
-    return tuple(replace(old, retracted=True) for old in shown if not stands(old))
+        findings = self._findings()
+        if findings.episodes != self.ledger.shown:
+            self.ledger.shown = findings.episodes
+            self._clerk.do(self._write_shown)
+        self.view.update(findings)

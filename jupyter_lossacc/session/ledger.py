@@ -13,6 +13,7 @@ import numpy as np
 
 from jupyter_lossacc.records import (
     STEP_COLUMNS,
+    Episode,
     EpochSummary,
     Floats,
     PassKey,
@@ -54,6 +55,7 @@ class Ledger:
         self._bytes = 0
         self._on_disk: Callable[[PassKey], Predictions] | None = earlier.load if earlier else None
         self.status = "running"
+        self.shown: tuple[Episode, ...] = earlier.shown if earlier else ()
 
     def append(self, summary: EpochSummary, predictions: Predictions | None) -> None:
         """Add a finished pass; `predictions` is None where its samples are not kept."""
@@ -105,6 +107,7 @@ class Ledger:
                 limits=tuple(self._limits),
                 load=self._load,
                 status=self.status,
+                shown=self.shown,
             )
 
     def _load(self, key: PassKey) -> Predictions:

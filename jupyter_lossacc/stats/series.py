@@ -22,6 +22,8 @@ __all__ = [
     "Moments",
     "Trends",
     "knot_interval",
+    "ramp_ends",
+    "running_median",
     "slope_inflation",
     "slope_weights",
     "wobble",
@@ -161,6 +163,24 @@ def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floa
     local = _local_mean(squared)
     variance = np.maximum(local, 0.5 * np.median(local))
     return np.asarray(np.sqrt(np.maximum(variance, floor**2)))
+
+
+def running_median(values: Floats) -> Floats:
+    """Median of the seven epochs nearest to each: keeps steps and slopes, drops bursts of three or fewer.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs,)
+
+    Returns
+    -------
+    ndarray of shape (n_epochs,)
+        The first and the last four values are those of the first and the last seven epochs.
+    """
+    length = min(_QUADRATIC_EPOCHS, len(values))
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, length), axis=1)
+    place = np.clip(np.arange(len(values)) - length // 2, 0, len(values) - length)
+    return np.asarray(medians[place], dtype=np.float64)
 
 
 def slope_weights(length: int) -> Floats:
@@ -303,3 +323,52 @@ def knot_interval(
     inside = np.flatnonzero(profile <= profile.min() + chi2.ppf(level, 1))
     best = int(np.argmin(profile))
     return int(knots[best]), int(knots[inside[0]]), int(knots[inside[-1]])
+
+
+def ramp_ends(
+    series: tuple[Floats, ...],
+    wobbles: tuple[Floats, ...],
+    knots: Ints,
+    *,
+    rho: float = MOST_RHO,
+) -> tuple[int, int, float]:
+    r"""Between which epochs one or several series change, when they are level before and after.
+
+    Each series is fitted by a constant, a straight line between two common knots, and a constant.
+
+    Parameters
+    ----------
+    series : tuple of ndarray of shape (n_epochs,)
+    wobbles : tuple of ndarray of shape (n_epochs,)
+    knots : ndarray of int, shape (n_knots,)
+        Candidate indices, ascending; the first and the last epoch are always among them.
+
+    Returns
+    -------
+    start, end : int
+        The best pair of knots.
+    gain : float
+        Summed squared residuals of one straight line through everything less those of the best pair,
+        in units of the long-run variance :math:`s^2 (1 + \rho) / (1 - \rho)`.
+    """
+    last = len(series[0]) - 1
+    knots = np.union1d(knots, [0, last])
+    i, j = np.triu_indices(len(knots), 1)
+    start, end = knots[i], knots[j]
+    t = np.arange(last + 1, dtype=np.float64)
+    explained = np.zeros(len(start))
+    for values, sd in zip(series, wobbles, strict=True):
+        weight = (1 - rho) / (1 + rho) / np.maximum(sd, 1e-12) ** 2
+        pull = weight * (values - np.average(values, weights=weight))
+        columns = [weight, t * weight, t**2 * weight, pull, t * pull]
+        sums = np.concatenate([np.zeros((5, 1)), np.cumsum(columns, axis=1)], axis=1)
+        w0, w1, w2, p0, p1 = sums[:, end + 1] - sums[:, start]  # on the ramp itself
+        after, pull_after = sums[0, -1] - sums[0, end + 1], sums[3, -1] - sums[3, end + 1]
+        length = end - start
+        total = (w1 - start * w0) / length + after
+        square = (w2 - 2 * start * w1 + start**2 * w0) / length**2 + after
+        along = (p1 - start * p0) / length + pull_after
+        explained += along**2 / np.maximum(square - total**2 / sums[0, -1], 1e-12)
+    best = int(np.argmax(explained))
+    whole = int(np.flatnonzero((start == 0) & (end == last))[0])
+    return int(start[best]), int(end[best]), float(explained[best] - explained[whole])

@@ -12,6 +12,7 @@ from jupyter_lossacc.records import PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.store import tables
 from jupyter_lossacc.store.catalogue import find_run, part_statuses, read_head, run_status
 from jupyter_lossacc.store.files import predictions_path
+from jupyter_lossacc.store.screen import shown_from_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,7 @@ def open_part(run_dir: Path, rank: int) -> Recording:
         limits=tuple(head.get("limits", ())),
         load=_Loader(run_dir, rank, {s.key: s.ids_known for s in summaries}),
         status=run_status(run_dir, head, rank),
+        shown=shown_from_rows(head.get("shown", ())),
     )
 
 

@@ -24,13 +24,14 @@ from jupyter_lossacc.store.files import (
 )
 from jupyter_lossacc.store.process import this_process
 from jupyter_lossacc.store.reader import metrics_parts, read_metrics
+from jupyter_lossacc.store.screen import shown_to_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from jupyter_lossacc.records import EpochSummary, Predictions, RunInfo
+    from jupyter_lossacc.records import Episode, EpochSummary, Predictions, RunInfo
 
 __all__ = ["RunWriter"]
 
@@ -128,6 +129,10 @@ class RunWriter:
     def set_limits(self, sentences: Sequence[str]) -> None:
         """Replace the sentences that say what could not be recorded."""
         self._set(limits=list(sentences))
+
+    def set_shown(self, shown: Sequence[Episode]) -> None:
+        """Replace the episodes that are on the screen, withdrawn ones included."""
+        self._set(shown=shown_to_rows(shown))
 
     def set_status(self, status: str) -> None:
         """Write the run's status: running, finished, interrupted or failed."""

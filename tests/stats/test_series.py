@@ -13,6 +13,8 @@ from jupyter_lossacc.stats.series import (
     MOST_RHO,
     Moments,
     knot_interval,
+    ramp_ends,
+    running_median,
     slope_inflation,
     slope_weights,
     wobble,
@@ -145,3 +147,26 @@ def test_knot_profile_is_that_of_least_squares():
     assert best == 2 + int(np.argmin(sums))
     inside = 2 + np.flatnonzero(np.array(sums) <= min(sums) + 3.8414588)
     assert (low, high) == (inside[0], inside[-1])
+
+
+def test_ramp_is_that_of_least_squares():
+    generator = np.random.default_rng(8)
+    values, sd, t = generator.normal(size=20), generator.uniform(0.5, 2, 20), np.arange(20.0)
+    left = {}
+    for start in range(20):
+        for end in range(start + 1, 20):
+            ramp = np.clip((t - start) / (end - start), 0, 1)
+            design = np.stack([np.ones(20), ramp], axis=1) / sd[:, None]
+            left[start, end] = np.linalg.lstsq(design, values / sd, rcond=None)[1][0]
+    start, end, gain = ramp_ends((values,), (sd,), np.arange(20), rho=0.0)
+    assert (start, end) == min(left, key=left.__getitem__)
+    assert gain == pytest.approx(left[0, 19] - min(left.values()))
+
+
+def test_running_median_keeps_steps_and_slopes_and_drops_bursts():
+    t = np.arange(30.0)
+    step, burst = (t >= 12) * 1.0, (abs(t - 20) <= 1) * 5.0
+    assert (running_median(step) == step).all()
+    assert (running_median(t)[3:-3] == t[3:-3]).all()
+    assert (running_median(burst) == 0).all()
+    assert (running_median(burst[:22]) == 0).all()

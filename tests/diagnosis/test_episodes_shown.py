@@ -1,0 +1,100 @@
+"""What the screen shows while a run goes on, when it has ended, and when it is loaded again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jupyter_lossacc.diagnosis.episodes import find_episodes, settled
+from tests.diagnosis.test_episodes import curves, noisy
+from tests.studies.live import watch
+from tests.studies.simulated import part
+
+T = np.arange(60)
+
+
+def both_rise():
+    return curves(noisy(1 + T / 200, 0.01), noisy(0.8 + T / 600, 0.002, 1))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("sd", [0.001, 0.003])
+def test_a_burst_of_three_epochs_or_fewer_is_never_shown(width, sd):
+    burst = np.isin(T, np.arange(30, 30 + width)) * 0.1
+    recording = curves(noisy(0.4 + 3 * burst, 3 * sd), noisy(0.7 + burst, sd, 1), 2000)
+    for _, episodes in watch(recording):
+        assert not [e for e in episodes if e.harmful]
+
+
+@pytest.mark.parametrize("length", [1, 6])
+def test_a_step_is_shown_where_it_is_and_not_over_the_plateaus_beside_it(length):
+    step = np.clip((T - 29) / length, 0, 1) * 0.1
+    (episode,) = find_episodes(curves(noisy(0.4 + 3 * step, 0.009), noisy(0.7 + step, 0.003, 1), 2000))
+    assert episode.kind == "both_rise"
+    assert episode.end_epoch - episode.start_epoch + 1 <= 12
+    assert episode.start_epoch <= 30 <= 30 + length <= episode.end_epoch + 1
+
+
+def test_a_rise_that_becomes_steeper_is_one_episode():
+    loss = 1 + np.where(T < 30, 0.004 * T, 0.12 + 0.02 * (T - 30))
+    accuracy = 0.7 + np.where(T < 30, 0.0006 * T, 0.018 + 0.003 * (T - 30))
+    for seed in range(4):
+        recording = curves(noisy(loss, 0.01, seed), noisy(accuracy, 0.0015, 100 + seed), 3000)
+        for _, episodes in watch(recording):
+            rises = [e for e in episodes if e.kind == "both_rise" and not e.retracted]
+            assert len(rises) <= 1
+        assert len(rises) == 1
+        assert rises[0].end_epoch >= 58
+
+
+def test_a_slow_rise_of_accuracy_under_a_high_loss_is_not_stuck():
+    for seed in range(3):
+        loss, accuracy = noisy(1.5 + 0 * T, 0.02, seed), noisy(0.6 + T / 600, 0.004, 100 + seed)
+        recording = curves(loss, accuracy, 1000)
+        for _, episodes in watch(recording):
+            assert "accuracy_stuck_loss_high" not in {e.kind for e in episodes}
+
+
+def test_a_run_that_has_ended_shows_what_is_found_at_once_and_withdrawn_alarms_in_grey():
+    recording = both_rise()
+    (found,) = find_episodes(recording)
+    elsewhere = replace(found, kind="both_fall", start_epoch=2, end_epoch=12)
+    benign = replace(found, kind="loss_falls_accuracy_flat", start_epoch=2, end_epoch=12)
+    ended = replace(recording, shown=(elsewhere, benign, found), status="cut off")
+    assert set(settled(ended)) == {replace(elsewhere, retracted=True), found}
+
+
+def test_an_alarm_that_is_said_more_exactly_now_is_not_withdrawn():
+    recording = both_rise()
+    (found,) = find_episodes(recording)
+    vague = replace(found, kind="loss_rises_accuracy_flat", start_epoch=20, end_epoch=40)
+    assert settled(replace(recording, shown=(vague,))) == (found,)
+    assert find_episodes(recording, (vague,)) == (found,)
+
+
+def test_an_alarm_beside_which_another_begins_is_withdrawn():
+    recording = curves(
+        noisy(0.4 + np.maximum(T - 25, 0) / 100, 0.01), noisy(0.8 + np.maximum(T - 25, 0) / 300, 0.002, 1)
+    )
+    (found,) = find_episodes(recording)
+    vague = replace(found, kind="loss_rises_accuracy_flat", start_epoch=2, end_epoch=found.start_epoch + 3)
+    assert replace(vague, retracted=True) in settled(replace(recording, shown=(vague,)))
+
+
+def test_while_a_run_goes_on_the_next_update_is_shown():
+    recording = replace(both_rise(), status="running")
+    (found,) = find_episodes(recording)
+    weak = curves(noisy(1 + T / 200, 0.01), noisy(0.8 + 0.012 * T / 60, 0.008, 7))
+    assert [e.kind for e in settled(replace(weak, status="running", shown=(found,)))] == ["both_rise"]
+    assert "both_rise" not in {e.kind for e in settled(replace(weak, shown=(found,))) if not e.retracted}
+
+
+def test_what_stands_at_the_end_of_a_real_run_is_what_is_found_at_once():
+    from tests.diagnosis.test_episodes import digits
+
+    recording = part(digits(), 700, 3)
+    *_, (_, last) = watch(recording)
+    ended = settled(replace(recording, shown=last))
+    assert [e for e in ended if not e.retracted] == list(find_episodes(recording))
