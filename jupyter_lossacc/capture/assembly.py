@@ -188,6 +188,8 @@ def _batch_weight(event: LossEvent, columns: NDArray[np.float32], value: float) 
         return 0.0
     if event.call.reduction == "mean" and event.call.weighted_mean and math.isnan(event.criterion):
         return float(columns[WEIGHT].sum(dtype=np.float64))
+    if event.call.reduction == "sum" and event.task == "dense":
+        return float(columns[COUNTED].sum(dtype=np.float64))  # a sample's loss is the mean over its positions
     return float(columns.shape[1])
 
 
