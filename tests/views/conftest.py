@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
-DRAWN = ("both-rise", "running", "waiting", "class-names", "not-finite", "healthy", "one-epoch", "retracted")
+DRAWN = (
+    "both-rise",
+    "connected",
+    "running",
+    "waiting",
+    "class-names",
+    "not-finite",
+    "healthy",
+    "one-epoch",
+    "retracted",
+)
 
 
 @pytest.fixture(scope="session")

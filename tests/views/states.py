@@ -130,6 +130,14 @@ def both_rise() -> Shown:
 
 
 @cache
+def connected() -> Shown:
+    """The same run, with a kernel to ask (see `gallery`)."""
+    shown = both_rise()
+    recording = replace(shown.recording, info=replace(shown.recording.info, name="connected"))
+    return replace(shown, recording=recording)
+
+
+@cache
 def healthy() -> Shown:
     return conclude(simulate(epochs=15, name="healthy").build())
 
@@ -226,6 +234,7 @@ def waiting() -> Shown:
 
 STATES: dict[str, Callable[[], Shown]] = {
     "both-rise": both_rise,
+    "connected": connected,
     "healthy": healthy,
     "running": running,
     "waiting": waiting,

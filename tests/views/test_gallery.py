@@ -166,7 +166,7 @@ def test_samples_sort_filter_and_keep_whole_ids(open_gallery):
     assert all(text.isdigit() for text in ids)
     table.get_by_role("button", name="loss change").click()
     changes = [float(t.replace("−", "-")) for t in table.locator("tbody td:nth-child(6)").all_text_contents()]
-    assert changes == sorted(changes, reverse=True)
+    assert changes == sorted(changes)  # the largest came first before
     box.get_by_label("What happened").select_option("became right")
     groups = set(table.locator("tbody td:nth-child(2)").all_text_contents())
     assert groups == {"became right"}

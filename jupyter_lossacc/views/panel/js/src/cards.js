@@ -2,7 +2,9 @@
 
 import { histograms, reliability, shareBar, waterfall } from './bars.js';
 import { el, scroller } from './dom.js';
+import { answers } from './kernel.js';
 import { number, percent, points, signed } from './numbers.js';
+import { samplesTable } from './samples.js';
 import { dataTable } from './table.js';
 
 const SIGNS = { supported: '✓', rejected: '✕', undecided: '?', not_tested: '–' };
@@ -12,10 +14,10 @@ const SIGNS = { supported: '✓', rejected: '✕', undecided: '?', not_tested: '
  * @param {any} state
  * @param {{tab: string, tables: Record<string, any>, overlay: string|null}} view the reader's choices
  * @param {{close: () => void, page: (id: string) => void, overlay: (cause: any|null) => void,
- *   tab: (name: string) => void, samples: (cause: string) => void}} go
+ *   tab: (name: string) => void, samples: (cause: string) => void, run: string, refresh: () => void}} go
  */
 export function cardView(card, state, view, go) {
-  const tabs = tabsOf(card, state);
+  const tabs = tabsOf(card, state, go);
   const open = tabs.find((t) => t.id === view.tab) || tabs[0];
   const panel = el('div', { role: 'tabpanel', id: 'tabpanel', class: 'tabpanel', 'aria-labelledby': `tab-${open.id}` }, open.make(card, state, view, go));
   return el(
@@ -33,10 +35,10 @@ function facts(rows) {
   return el('dl', { class: 'facts' }, rows.map(([name, value, note]) => el('div', {}, el('dt', {}, name), el('dd', {}, el('b', {}, value), note ? el('span', { class: 'note' }, note) : null))));
 }
 
-function tabsOf(card, state) {
+function tabsOf(card, state, go) {
   return [
-    { id: 'why', name: 'Why', make: why },
-    card.samples && { id: 'samples', name: 'Samples', make: samples },
+    (card.id !== 'pair' || card.waterfall || card.histogram) && { id: 'why', name: 'Why', make: why },
+    (card.samples || (card.split && answers(go.run))) && { id: 'samples', name: 'Samples', make: samples },
     (card.classes || card.confusions) && { id: 'classes', name: 'Classes', make: classes },
     (card.ends || card.reliability) && { id: 'details', name: 'Details', make: details },
     card.id === 'run' && state.rate_changes.length && { id: 'details', name: 'Details', make: runDetails },
@@ -165,40 +167,12 @@ function pageLink(id, text, go) {
 
 // ------------------------------------------------------------------ Samples
 
-function samples(card, state, view) {
-  const { columns, groups, of } = card.samples;
-  const name = className(state);
-  const titles = Object.fromEntries(card.causes.map((c) => [c.id, c.title]));
-  const causes = [...new Set(columns.causes.flat())];
-  const classes = [...new Set(columns.target)].sort((a, b) => a - b);
-  const counts = Object.entries(groups).map(([g, n]) => `${n.toLocaleString('en-US')} ${state.groups[g]}`);
-  view.tables.samples ??= {};
-  const table = dataTable({
-    key: 'samples',
-    caption: 'Samples that tell most; sort by any column',
-    rows: columns.id.length,
-    view: view.tables.samples,
-    columns: [
-      { name: 'sample', values: columns.id, kind: 'id' },
-      { name: 'what happened', values: columns.group, kind: 'text', label: (g) => state.groups[g] },
-      { name: 'target', values: columns.target, kind: 'text', label: name },
-      { name: 'predicted', values: columns.predicted, kind: 'text', label: (v, row) => (columns.predicted_start[row] === v ? name(v) : `${name(columns.predicted_start[row])} → ${name(v)}`) },
-      { name: 'loss', values: columns.nll, kind: 'number', title: 'nats, at the end' },
-      { name: 'loss change', values: columns.nll_change, kind: 'signed', title: 'nats' },
-      { name: 'confidence', values: columns.confidence, kind: 'percent', title: 'at the end' },
-      { name: 'before', values: columns.confidence_start, kind: 'percent', title: 'confidence at the start' },
-      { name: 'named by', values: columns.causes, kind: 'text', label: (ids) => ids.map((id) => titles[id] || id).join(', ') || 'example' },
-    ],
-    filters: [
-      { name: 'What happened', choices: Object.entries(state.groups), keep: (row, choice) => columns.group[row] === choice },
-      { name: 'Class', choices: classes.map((k) => [String(k), name(k)]), keep: (row, choice) => String(columns.target[row]) === choice },
-      causes.length && { name: 'Cause', choices: causes.map((id) => [id, titles[id] || id]), keep: (row, choice) => columns.causes[row].includes(choice) },
-    ].filter(Boolean),
-  });
+function samples(card, state, view, go) {
+  const counts = card.samples ? Object.entries(card.samples.groups).map(([g, n]) => `${n.toLocaleString('en-US')} ${state.groups[g]}`) : null;
   return [
-    el('p', {}, `Of ${of.toLocaleString('en-US')} samples, from epoch ${card.start} to ${card.end}: ${counts.join(', ')}.`),
+    counts ? el('p', {}, `Of ${card.samples.of.toLocaleString('en-US')} samples, from epoch ${card.start} to ${card.end}: ${counts.join(', ')}.`) : null,
     card.histogram ? histograms(card.histogram, card.start, card.end) : null,
-    table,
+    samplesTable(card, state, view, go),
   ];
 }
 

@@ -7,8 +7,8 @@ import { Store } from './store.js';
 const stores = new Map();
 
 function initialize({ model }) {
-  const store = new Store(model.get('snapshot'));
   const key = model.get('run');
+  const store = new Store(model.get('snapshot'), key);
   stores.set(key, store);
   const forget = register(key, model);
   const receive = (message, buffers) => store.receive(message, buffers);

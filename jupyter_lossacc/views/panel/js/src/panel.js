@@ -88,6 +88,7 @@ export class PanelView {
   /** A message came; draw at the next frame, once. */
   heard(what) {
     if (what === 'ack') return this.say('Stopping after this step …');
+    if (what === 'rows') return this.choice.tab === 'samples' && this.repaintSlot();
     if (what === 'state') this.stale = true;
     if (this.dirty || !this.alive) return;
     this.dirty = true;
@@ -210,6 +211,12 @@ export class PanelView {
     renew(this.slot, this.slotView(id, page));
   }
 
+  /** Something beside the state came: rows, a picture. */
+  repaintSlot() {
+    this.slotKey = null;
+    if (this.alive) this.paintSlot();
+  }
+
   contentOf(id) {
     return id === 'keep' ? this.state.advice : this.state.cards.find((c) => c.id === id);
   }
@@ -226,6 +233,8 @@ export class PanelView {
       page: (p) => this.openPage(p),
       overlay: (cause) => this.setOverlay(cause ? cause.id : null),
       tab: (tab, focus) => this.openTab(tab, focus),
+      run: this.model.get('run'),
+      refresh: () => this.repaintSlot(),
       samples: (cause) => {
         this.choice.tables.samples = { filters: { Cause: cause }, page: 0 };
         this.openTab('samples', true);

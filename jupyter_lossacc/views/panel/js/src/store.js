@@ -1,5 +1,7 @@
 /** What the panel knows: the state from Python, the live steps, and who wants to hear of changes. */
 
+import { takeRows } from './samples.js';
+
 const COLUMNS = ['x', 'epoch', 'loss', 'accuracy', 'calibrated'];
 const MANY_STEPS = 6000; // beyond this the live curve is thinned again
 const FEW_STEPS = 1500;
@@ -57,7 +59,9 @@ const plain = (values) => values.map((v) => (typeof v === 'string' ? NUMBERS[v] 
 
 /** The store of one model; several views of it (a second output, a reload) share it. */
 export class Store {
-  constructor(snapshot) {
+  /** @param {string} [run] under which rows are kept */
+  constructor(snapshot, run = '') {
+    this.run = run;
     this.listeners = new Set();
     this.acknowledged = false;
     this.replace(snapshot);
@@ -90,6 +94,9 @@ export class Store {
       if (steps) this.takeSteps(steps);
       this.state = applyDelta(this.state, { set, grow: message.grow });
       this.tell('state');
+    } else if (message.t === 'rows') {
+      takeRows(this.run, message, buffers);
+      this.tell('rows');
     }
   }
 
@@ -102,7 +109,7 @@ export class Store {
     if (steps.x.length > MANY_STEPS) this.steps = thin(steps.x, steps.loss);
   }
 
-  /** @param {string} what "state", "live" or "ack" */
+  /** @param {string} what "state", "live", "rows" or "ack" */
   tell(what) {
     for (const listener of this.listeners) listener(what);
   }
