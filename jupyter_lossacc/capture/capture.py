@@ -61,8 +61,6 @@ class Capture:
         Receives runs, passes, steps and limits, on the training thread.
     splits : mapping of str to object, optional
         Loaders, datasets or tensors that the user named explicitly.
-    keep : str
-        Kept for the session; capture hands over every pass.
     stop, stop_later : threading.Event, optional
         When set, `StopTraining` is raised after the current optimiser step; when the epoch is over.
     resume_from : tuple of (epoch, step), optional
@@ -85,7 +83,6 @@ class Capture:
         sink: Sink,
         *,
         splits: Mapping[str, object] | None = None,
-        keep: str = "val",
         stop: threading.Event | None = None,
         stop_later: threading.Event | None = None,
         resume_from: tuple[int, int] | None = None,
@@ -94,7 +91,6 @@ class Capture:
         wrap: Wrap | None = None,
     ) -> None:
         self.sink = sink
-        self.keep = keep
         self._said: set[str] = set()
         self._failed: set[str] = set()
         self._patches = Patches()

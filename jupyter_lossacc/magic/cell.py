@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from jupyter_lossacc.errors import LossAccError, LossAccWarning
 from jupyter_lossacc.magic.commands import COMMANDS, LATER, run_command
 from jupyter_lossacc.magic.interrupt import SoftInterrupt
 from jupyter_lossacc.magic.options import cell_options, cell_parser
+from jupyter_lossacc.magic.tracebacks import OwnLines
 from jupyter_lossacc.magic.words import BEGIN, transform
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class LossAccMagics(Magics):
         self._watched: ExecutionInfo | None = None  # of the cell that is recorded
         self._recorder: Recorder | None = None
         self._interrupt: SoftInterrupt | None = None
+        self._lines = OwnLines(shell)
 
     @no_var_expand
     @line_cell_magic
@@ -90,6 +93,7 @@ class LossAccMagics(Magics):
     def end(self, error: BaseException | None) -> None:
         """Finish the recording, if one is open, and give back the interrupt; never raises."""
         recorder, self._recorder, self._watched = self._recorder, None, None
+        self._lines.remove()
         if self._interrupt is not None:
             self._interrupt.remove()
             self._interrupt = None
@@ -121,6 +125,7 @@ class LossAccMagics(Magics):
         self._recorder, self._watched = recorder, self._info
         self._interrupt = SoftInterrupt(recorder.stop)
         self._interrupt.install()
+        self._lines.install(sys._getframe())
 
     def _source(self) -> str:
         return "" if self._info is None else str(self._info.raw_cell or "")

@@ -24,6 +24,7 @@ from jupyter_lossacc.session.ranks import make_writer, read_back, wait_for_parts
 from jupyter_lossacc.session.resume import run_to_resume
 from jupyter_lossacc.session.runs import whole_run
 from jupyter_lossacc.session.threads import Clerk
+from jupyter_lossacc.session.traces import drop_taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         capture = Capture(
             self,
             splits=self.options.split,
-            keep=self.options.keep,
             stop=self.stop,
             stop_later=self.stop_later,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
@@ -124,8 +124,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._capture = capture
         capture.__enter__()
         _started[:] = [self]
-        self._open, self._pid = True, os.getpid()
-        self._number = next(_count)
+        self._open, self._pid, self._number = True, os.getpid(), next(_count)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the recording and show what stays; a second call does nothing.
@@ -199,6 +198,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Call `finish`; the error goes on."""
+        drop_taps(error)
         self.finish(error)
 
     # What capture reports (training thread) ------------------------------------------------------

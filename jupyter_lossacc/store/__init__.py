@@ -32,7 +32,7 @@ from jupyter_lossacc.store.catalogue import (
 )
 from jupyter_lossacc.store.files import FORMAT_VERSION, run_id
 from jupyter_lossacc.store.reader import open_part, open_parts, open_run
-from jupyter_lossacc.store.weights import load_weights, stored_weights
+from jupyter_lossacc.store.weights import load_weights, restore_weights, stored_weights
 from jupyter_lossacc.store.writer import RunWriter
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "open_parts",
     "open_run",
     "part_statuses",
+    "restore_weights",
     "run_id",
     "stored_weights",
 ]

@@ -60,8 +60,35 @@ def test_advised_weights_give_the_recorded_loss(tmp_path: Path) -> None:
     if run.checkpoint.epoch == 5:
         expected = training.model.state_dict()
         assert all(torch.equal(v, expected[k]) for k, v in fresh.state_dict().items())
-    with pytest.raises(la.DiagnosisError, match="keep-weights"):
+    with pytest.raises(
+        la.DiagnosisError, match=r"epoch 77, but kept are those of epochs [\d, ]+\. .*keep-weights"
+    ):
         run.restore(fresh, epoch=77)
+
+
+def test_weights_of_another_model_are_refused_whole(tmp_path: Path) -> None:
+    with la.record("weights", store=tmp_path, view="none", keep_weights="best"):
+        Training(epochs=2).run()
+    run = la.last_run()
+    other = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10), nn.Linear(10, 10))
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    words = (
+        r"this Sequential differs: 4.bias was not trained; .*0.weight has shape \(16, 64\) here, \(32, 64\)"
+    )
+    with pytest.raises(la.DiagnosisError, match=words):
+        run.restore(other)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    wrapped = nn.ModuleDict(
+        {"module": nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10))}
+    )
+    epoch = run.restore(wrapped)  # as DistributedDataParallel names its weights
+    fresh = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10))
+    run.restore(fresh, epoch)
+    assert all(torch.equal(v, wrapped["module"].state_dict()[k]) for k, v in fresh.state_dict().items())
+    with la.record("no weights", store=tmp_path, view="none"):
+        Training(epochs=2).run()
+    with pytest.raises(la.DiagnosisError, match="none were kept"):
+        la.last_run().restore(fresh)
 
 
 def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
@@ -74,6 +101,18 @@ def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
     assert run.id == first.id
     assert run.metrics.query("split == 'val'")["epoch"].tolist() == [1, 2, 3, 4]
     assert run.steps["step"].tolist() == list(range(1, 25))
+
+
+def test_a_name_beside_a_run_to_resume_must_be_its_own(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with la.record(name, store=tmp_path, view="none"):
+            Training(epochs=1).run()
+    with pytest.raises(ValueError, match=r"got two: 'one' .* and 'two' to resume.*Write --resume one to"):
+        la.record("one", store=tmp_path, view="none", resume="").start()
+    with la.record("one", store=tmp_path, view="none", resume="one") as recorder:
+        Training(epochs=1, seed=1).run()
+    assert recorder.run.name == "one"
+    assert len(la.list_runs(tmp_path)) == 2
 
 
 def test_validation_in_the_next_cell_joins_the_run(tmp_path: Path) -> None:
