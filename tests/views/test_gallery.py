@@ -194,10 +194,23 @@ def test_log_scale(open_gallery):
 def test_stop_sends_one_message_and_says_what_happens(open_gallery):
     page = open_gallery()
     box = state(page, "running")
-    box.get_by_role("button", name="Stop").click()
+    box.get_by_role("button", name="Stop", exact=True).click()
     assert page.evaluate("window.sent") == [{"t": "stop", "run": "running"}]
-    expect(box.locator(".status")).to_have_text("Stop asked …")
     expect(box.locator(".status")).to_contain_text("Interrupt (■)", timeout=3000)
+
+
+def test_stop_after_this_epoch_is_a_field_of_the_same_message(open_gallery):
+    page = open_gallery()
+    box = state(page, "waiting")
+    box.get_by_role("button", name="Stop after this epoch").click()
+    assert page.evaluate("window.sent") == [{"t": "stop", "run": "waiting", "at": "epoch"}]
+    deliver(page, {"t": "ack", "at": "epoch"})
+    progress = {"epoch": 3, "step": 40, "batch": 4, "batches": 12, "split": "train"}
+    deliver(page, {"t": "live", "progress": progress}, [], [])
+    said = "Stopping at the end of this epoch … epoch 3 · batch 4 of 12"
+    expect(box.locator(".status")).to_have_text(said)
+    page.wait_for_timeout(1000)  # longer than the patience of the other button
+    expect(box.locator(".status")).to_have_text(said)
 
 
 def test_nothing_else_is_ever_sent(open_gallery):
@@ -225,9 +238,15 @@ def test_live_messages_move_curves_and_nothing_else(open_gallery):
     page = open_gallery()
     box = state(page, "waiting")
     height = box.bounding_box()["height"]
-    progress = {"epoch": 3, "step": 40, "batch": 4, "batches": 12, "split": "train", "rate": 1234}
-    deliver(page, {"t": "live", "progress": progress}, [0.5, 1.0, 1.5], [2.0, 1.5, float("nan")])
-    expect(box.locator(".status")).to_have_text("Running · epoch 3 · batch 4 of 12 · 1,234 samples/s")
+    progress = {"epoch": 3, "step": 40, "batch": 4, "batches": 12, "split": "train"}
+    live = {**progress, "rate": 1234, "left": 83.2, "lr": 0.001}
+    deliver(page, {"t": "live", "progress": live}, [0.5, 1.0, 1.5], [2.0, 1.5, float("nan")])
+    expect(box.locator(".status")).to_have_text(
+        "Running · epoch 3 · batch 4 of 12 · 1 min 23 s left in this epoch · 1,234 samples/s"
+        " · learning rate 0.001"
+    )
+    meter = box.get_by_role("progressbar", name="Batches of this pass")
+    assert (meter.get_attribute("aria-valuenow"), meter.get_attribute("aria-valuemax")) == ("4", "12")
     expect(box.locator(".legend").first).to_contain_text("training batchesNaN")
     expect(box.locator(".broken")).to_have_text("✕")
     point = {"from": 0, "x": [1], "epoch": [1], "loss": [0.7], "accuracy": [0.6], "calibrated": []}

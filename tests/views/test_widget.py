@@ -199,3 +199,21 @@ def test_a_question_that_comes_in_on_another_thread_waits_for_the_main_one(panel
     assert panel.sent == []
     Shell.kernel.io_loop.waiting[0]()
     assert panel.sent[0][0]["value"] == threading.main_thread().name
+
+
+def test_progress_tells_the_learning_rate_and_the_time_left_in_the_epoch(panel, clock):
+    for epoch in (1, 2):
+        for batch in range(10):
+            panel.push_progress("train", epoch, batch + 1, batch + 1, 10)
+            rates = {"learning_rate": np.array([0.0123])}
+            panel.push_steps({**steps(10 * (epoch - 1) + batch + 1, 1, epoch), **rates})
+            clock[0] += 1.0
+            if epoch == 2 and batch == 3:
+                panel.flush()
+                live = panel.sent[-1][0]["progress"]
+                assert (live["lr"], live["rate"]) == (0.0123, 32.0)
+                assert live["left"] == pytest.approx(10 - 3, abs=1.1)
+            if epoch == 1 and batch == 4:
+                panel.push_progress("train", epoch, 6, 5, 10)
+                panel.flush()
+                assert panel.sent[-1][0]["progress"]["left"] == pytest.approx(5, abs=1.1)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -22,7 +23,7 @@ import traitlets
 from IPython import get_ipython
 
 from jupyter_lossacc.views.panel.assets import module_source
-from jupyter_lossacc.views.panel.coding import coded_list
+from jupyter_lossacc.views.panel.coding import coded, coded_list
 from jupyter_lossacc.views.panel.delta import delta
 from jupyter_lossacc.views.panel.frozen import plain_text
 from jupyter_lossacc.views.panel.rows import Packed
@@ -75,6 +76,32 @@ def _when_idle(job: Callable[[], None]) -> None:
         loop.add_callback(job)
 
 
+class _EpochClock:
+    """Time left in the running epoch, from the length of the one before, else from its batches."""
+
+    def __init__(self) -> None:
+        self._epoch: int | None = None
+        self._began = 0.0
+        self._whole: float | None = None  # seconds of the epoch before, evaluation included
+        self.share: float | None = None  # of the training batches that are done
+
+    def reached(self, epoch: int) -> None:
+        now = time.monotonic()
+        if epoch == self._epoch:
+            return
+        if self._epoch is not None and epoch == self._epoch + 1:
+            self._whole = now - self._began
+        self._epoch, self._began = epoch, now
+
+    def left(self) -> float | None:
+        spent = time.monotonic() - self._began
+        if self._whole is not None:
+            return max(0.0, self._whole - spent)
+        if self.share and spent > 1:
+            return spent * (1 / self.share - 1)
+        return None
+
+
 class Panel(anywidget.AnyWidget):
     """The panel of one run.
 
@@ -113,6 +140,7 @@ class Panel(anywidget.AnyWidget):
         self._progress: dict[str, Any] = {}
         self._progress_is_new = False
         self._seen: deque[tuple[float, float]] = deque()
+        self._clock = _EpochClock()
         self._sent = 0.0
         super().__init__(run=uid or str(state["run"]["id"]))
         self.on_msg(self._on_message)
@@ -137,7 +165,11 @@ class Panel(anywidget.AnyWidget):
             x = self._axis.place(epochs, np.asarray(columns["step"], float))
             self._pending.append(np.stack([x, loss]))
             self._count(float(np.nansum(columns.get("n_samples", np.zeros(1)))))
+            self._clock.reached(int(epochs[-1]))
             self._progress.update(epoch=int(epochs[-1]), step=int(columns["step"][-1]))
+            rate = float(columns["learning_rate"][-1]) if "learning_rate" in columns else float("nan")
+            if isfinite(rate):
+                self._progress["lr"] = coded(rate, 3)
             self._progress_is_new = True
             self._flush_if_due()
 
@@ -148,6 +180,8 @@ class Panel(anywidget.AnyWidget):
         with self._lock:
             if split == "train" and n_batches:
                 self._axis.announced = n_batches
+            self._clock.reached(epoch)
+            self._clock.share = batch / n_batches if n_batches and split == "train" else None
             self._progress.update(split=split, epoch=epoch, step=step, batch=batch, batches=n_batches)
             self._progress_is_new = True
             self._flush_if_due()
@@ -208,11 +242,15 @@ class Panel(anywidget.AnyWidget):
 
     def _shown_progress(self) -> dict[str, Any]:
         spent = self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
+        progress = dict(self._progress)
+        left = self._clock.left()
+        if left is not None:
+            progress["left"] = round(left, 1)
         if spent < 0.5:
-            return dict(self._progress)
+            return progress
         # The first entry's samples were seen before the window began.
         rate = (sum(n for _, n in self._seen) - self._seen[0][1]) / spent
-        return {**self._progress, "rate": float(f"{rate:.3g}")}
+        return {**progress, "rate": float(f"{rate:.3g}")}
 
     # ------------------------------------------------------------------ page opened, reloaded, printed
 

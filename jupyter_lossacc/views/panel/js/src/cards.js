@@ -24,7 +24,7 @@ export function cardView(card, state, view, go) {
     'article',
     { class: `card${card.retracted ? ' retracted' : ''}`, tabindex: '-1', id: `card-${card.id}`, 'aria-labelledby': 'card-title', 'data-key': `card-${card.id}` },
     el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, card.title), el('button', { class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
-    card.lead === state.headline.text ? null : el('p', { class: 'lead' }, card.lead),
+    !card.lead || card.lead === state.headline.text ? null : el('p', { class: 'lead' }, card.lead),
     card.facts.length ? facts(card.facts) : null,
     tabs.length > 1 ? tabBar(tabs, open, go) : null,
     panel,
@@ -37,7 +37,7 @@ function facts(rows) {
 
 function tabsOf(card, state, go) {
   return [
-    (card.id !== 'pair' || card.waterfall || card.histogram) && { id: 'why', name: 'Why', make: why },
+    (card.id !== 'pair' || card.waterfall || card.histogram) && { id: 'why', name: card.id === 'pair' ? 'Change' : 'Why', make: why },
     (card.samples || (card.split && answers(go.run))) && { id: 'samples', name: 'Samples', make: samples },
     (card.classes || card.confusions) && { id: 'classes', name: 'Classes', make: classes },
     (card.ends || card.reliability) && { id: 'details', name: 'Details', make: details },
@@ -80,6 +80,7 @@ function why(card, state, view, go) {
     kindPage ? el('p', {}, pageLink(card.kind, `About this pattern: ${kindPage.title}`, go)) : null,
     card.limits.length ? el('ul', { class: 'limits' }, card.limits.map((line) => el('li', {}, line))) : null,
   );
+  if (!card.causes.length) return el('div', { class: 'columns' }, [...aside.childNodes]);
   return aside.childNodes.length ? el('div', { class: 'columns' }, causes, aside) : causes;
 }
 

@@ -4,9 +4,13 @@ import { adviceView, cardView } from './cards.js';
 import { Charts } from './charts.js';
 import { el, renew } from './dom.js';
 import { fillLegend, readAloud } from './legend.js';
-import { count } from './numbers.js';
+import { count, duration, number } from './numbers.js';
 import { GLYPHS } from './overlay.js';
 import { pageView } from './page.js';
+import { Pairs, choices as epochChoices, describe, namedChoice } from './pair.js';
+import { pictureOf } from './picture.js';
+import { EpochRange } from './range.js';
+import { saveMenu } from './save.js';
 import { stopper } from './stop.js';
 import style from './style.css';
 import { watchTheme } from './theme.js';
@@ -21,7 +25,7 @@ export class PanelView {
   constructor(model, store, root) {
     this.model = model;
     this.store = store;
-    this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, compared: null, overlay: undefined, tables: {} };
+    this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, compared: null, pair: null, overlay: undefined, tables: {} };
     this.alive = true;
     this.dirty = false;
     this.epoch = null;
@@ -31,7 +35,8 @@ export class PanelView {
     const host = el('div', { 'data-lm-suppress-shortcuts': 'true', class: 'lossacc-host' });
     root.append(host);
     const shadow = host.attachShadow({ mode: 'open' });
-    this.panel = el('section', { class: 'la' });
+    // A group and no landmark: a notebook may show the same run in several cells.
+    this.panel = el('div', { class: 'la', role: 'group' });
     shadow.append(el('style', {}, style), this.panel);
     this.build();
     this.stopWatching = watchTheme(this.panel);
@@ -50,11 +55,19 @@ export class PanelView {
 
   build() {
     const button = (name, onclick, props = {}) => el('button', { class: 'btn', onclick, ...props }, name);
-    this.status = el('span', { class: 'status' });
+    this.status = el('div', { class: 'status' });
     this.spoken = el('span', { class: 'hidden', role: 'status', 'aria-live': 'polite' });
     this.log = button('Log loss', () => this.setLog(!this.choice.log), { 'aria-pressed': String(this.choice.log) });
     this.reset = button('Reset zoom', () => this.charts.resetZoom());
-    this.stop = button('Stop', stopper({ model: this.model, store: this.store, running: () => this.running, say: (text) => this.say(text) }), { class: 'btn stop' });
+    const stop = { model: this.model, store: this.store, running: () => this.running, say: (text) => this.say(text) };
+    this.stops = el('span', { class: 'stops' }, button('Stop', stopper(stop), { class: 'btn stop' }), button('Stop after this epoch', stopper(stop, 'epoch'), { class: 'btn stop later' }));
+    this.meter = el('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Batches of this pass', 'aria-valuemin': 0 }, el('i'));
+    const save = saveMenu({
+      picture: () => pictureOf(this.panel, this.charts, this.state),
+      state: () => this.state,
+      card: () => this.contentOf(this.choice.card),
+      say: (text) => this.whisper(text),
+    });
     this.name = el('strong', { class: 'name', dir: 'auto' });
     this.headline = el('div', { class: 'headline', role: 'status' });
     this.advice = el('p', { class: 'advice' });
@@ -65,7 +78,9 @@ export class PanelView {
     this.limits = el('div', { class: 'footer' });
     const charts = el('div', { class: 'charts' });
     this.panel.append(
-      el('header', { class: 'head' }, el('span', { class: 'brand' }, 'lossacc'), this.name, this.status, el('span', { class: 'gap' }), this.log, this.reset, this.stop),
+      el('header', { class: 'head' }, el('span', { class: 'brand' }, 'lossacc'), this.name, el('span', { class: 'gap' }), el('span', { class: 'tools' }, this.log, this.reset, save), this.stops),
+      this.status,
+      this.meter,
       this.verdict,
       charts,
       this.marks,
@@ -74,20 +89,26 @@ export class PanelView {
       this.limits,
       this.spoken,
     );
+    this.pairs = new Pairs(this.model.get('run'), () => this.state, () => this.alive && this.paintSlot());
     this.charts = new Charts(charts, this.store, this.choice, {
       openCard: (id) => this.open(id, true),
       cursor: (epoch) => this.showEpoch(epoch),
       viewChanged: () => this.showZoom(),
-      drawn: () => {},
+      drawn: () => this.paintRange(),
       announce: (epoch) => {
         this.spoken.textContent = readAloud(this.charts.lists, epoch);
       },
     });
+    this.range = new EpochRange(this.charts.plots[1], {
+      choose: (pair) => this.compare(pair),
+      describe: (epoch) => describe(this.state, epoch),
+    });
+    charts.append(this.range.node);
   }
 
   /** A message came; draw at the next frame, once. */
   heard(what) {
-    if (what === 'ack') return this.say('Stopping after this step …');
+    if (what === 'ack') return this.say(this.store.acknowledged === 'epoch' ? 'Stopping at the end of this epoch …' : 'Stopping after this step …');
     if (what === 'rows') return this.choice.tab === 'samples' && this.repaintSlot();
     if (what === 'state') this.stale = true;
     if (this.dirty || !this.alive) return;
@@ -113,7 +134,8 @@ export class PanelView {
     panel.dataset.running = String(this.running);
     panel.setAttribute('aria-label', `Loss and accuracy of run ${state.run.name}`);
     this.name.textContent = state.run.name;
-    this.stop.hidden = !this.running;
+    this.stops.hidden = !this.running;
+    this.meter.hidden = !this.running;
     if (!this.running) this.message = '';
     this.suggest();
     this.paintStatus();
@@ -139,12 +161,17 @@ export class PanelView {
     const { progress } = this.store;
     let text = this.state.status_line;
     if (this.running && progress.epoch != null) {
-      const where = progress.batch == null ? null : `batch ${count(progress.batch)}${progress.batches ? ` of ${count(progress.batches)}` : ''}`;
-      const part = progress.split && progress.split !== 'train' ? `evaluating (${progress.split})` : null;
-      const rate = progress.rate ? `${count(progress.rate)} samples/s` : null;
-      text = [`Running`, `epoch ${progress.epoch}`, part || where, rate].filter(Boolean).join(' · ');
+      const { batch, batches, split, rate, left, lr } = progress;
+      const where = batch == null ? null : `batch ${count(batch)}${batches ? ` of ${count(batches)}` : ''}`;
+      const part = split && split !== 'train' ? `evaluating (${split})` : null;
+      text = ['Running', `epoch ${progress.epoch}`, part, where, left != null && `${duration(left)} left in this epoch`, rate && `${count(rate)} samples/s`, lr != null && `learning rate ${number(lr)}`].filter(Boolean).join(' · ');
+      this.meter.firstChild.style.width = `${batches ? Math.min(100, (100 * batch) / batches) : 0}%`;
+      this.meter.setAttribute('aria-valuemax', batches || 1);
+      this.meter.setAttribute('aria-valuenow', batches ? batch : 0);
     }
-    this.status.textContent = this.message || text;
+    // Until the epoch ends there is still something to watch.
+    const goesOn = this.running && this.store.acknowledged === 'epoch';
+    this.status.textContent = this.message ? `${this.message}${goesOn ? ` ${text.replace('Running · ', '')}` : ''}` : text;
     this.status.dataset.status = this.state.status;
   }
 
@@ -152,6 +179,12 @@ export class PanelView {
     this.message = text;
     this.spoken.textContent = text;
     this.paintStatus();
+  }
+
+  /** Say something that is over in a moment. */
+  whisper(text) {
+    this.say(text);
+    setTimeout(() => this.message === text && this.alive && this.say(''), 4000);
   }
 
   paintHeadline() {
@@ -192,19 +225,21 @@ export class PanelView {
   }
 
   paintChips() {
-    const { bands, cards, advice } = this.state;
+    const { bands, cards, advice, compare } = this.state;
     const chip = (id, text, classes, title) =>
       el('li', {}, el('a', { href: `#card-${id}`, class: `chip ${classes}`, title, 'data-key': `chip-${id}`, 'aria-expanded': String(this.choice.card === id), onclick: (e) => (e.preventDefault(), this.open(id, true)) }, text));
     const items = bands.map((b) => chip(b.id, [el('b', {}, b.short), el('span', {}, `${b.split_word} ${b.start}–${b.end}`)], `tone-${b.tone} kind-${b.kind}${b.retracted ? ' retracted' : ''}`, b.title));
     const run = cards.find((c) => c.id === 'run');
     if (run) items.push(chip('run', [el('b', {}, 'whole run'), el('span', {}, run.brief)], run.tone, run.title));
     if (advice?.epoch != null) items.push(chip('keep', [el('b', {}, 'which epoch to keep'), el('span', {}, String(advice.epoch))], 'tone-none'));
+    if (compare && epochChoices(this.state).length > 1) items.push(chip('pair', [el('b', {}, 'compare two epochs'), el('span', {}, this.pair().join(' → '))], 'tone-none'));
     if (!bands.length) items.unshift(el('li', { class: 'quiet-note' }, this.state.quiet));
     renew(this.chips, items);
   }
 
   paintSlot() {
     const { card: id, page } = this.choice;
+    if (id === 'pair') this.pairs.want(this.pair());
     const key = JSON.stringify([id, page, this.choice.tab, this.choice.overlay, this.contentOf(id), this.state.pages[page]?.title]);
     if (key === this.slotKey) return;
     this.slotKey = key;
@@ -218,6 +253,7 @@ export class PanelView {
   }
 
   contentOf(id) {
+    if (id === 'pair') return this.state.compare && this.pairs.card(this.pair());
     return id === 'keep' ? this.state.advice : this.state.cards.find((c) => c.id === id);
   }
 
@@ -228,7 +264,7 @@ export class PanelView {
       return pageView(page, this.state.pages[page], { back: () => this.openPage(null), has: (p) => p in this.state.pages, open: (p) => this.openPage(p) });
     }
     if (id === 'keep') return adviceView(content, { close: () => this.open(null) });
-    return cardView(content, this.state, this.choice, {
+    const card = cardView(content, this.state, this.choice, {
       close: () => this.open(null),
       page: (p) => this.openPage(p),
       overlay: (cause) => this.setOverlay(cause ? cause.id : null),
@@ -240,12 +276,42 @@ export class PanelView {
         this.openTab('samples', true);
       },
     });
+    if (id === 'pair') {
+      const pair = this.pair();
+      const set = (i, epoch) => this.compare(i ? [pair[0], epoch] : [epoch, pair[1]]);
+      card.querySelector('.card-head').after(namedChoice(this.state, pair, set));
+    }
+    return card;
   }
 
   paintLimits() {
     const { limits } = this.state;
     const box = limits.length ? el('details', { 'data-key': 'limits', class: 'limits' }, el('summary', {}, `What could not be recorded or decided (${limits.length})`), el('ul', {}, limits.map((line) => el('li', {}, line)))) : null;
     renew(this.limits, box);
+  }
+
+  // ---------------------------------------------------------------- two epochs compared
+
+  /** The epochs to compare: what the reader chose, else the first and the newest. */
+  pair() {
+    const epochs = epochChoices(this.state);
+    return this.choice.pair || [epochs[0], epochs.at(-1)];
+  }
+
+  paintRange() {
+    const on = this.choice.card === 'pair';
+    this.choice.compared = on ? this.pair() : null;
+    this.range?.show(epochChoices(this.state), this.pair());
+  }
+
+  compare(pair) {
+    this.choice.pair = this.choice.compared = pair;
+    if (this.choice.card !== 'pair') this.open('pair');
+    else {
+      this.charts.draw();
+      this.paintChips();
+      this.paintSlot();
+    }
   }
 
   // ---------------------------------------------------------------- what the reader does
@@ -255,6 +321,7 @@ export class PanelView {
     const from = this.choice.card;
     if (id !== from) Object.assign(this.choice, { tab: 'why', page: null, overlay: undefined, tables: {} });
     this.choice.card = id;
+    this.choice.compared = id === 'pair' ? this.pair() : null;
     this.applyOverlay();
     this.charts.setOpen(id);
     this.paintChips();

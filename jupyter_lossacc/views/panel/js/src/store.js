@@ -83,7 +83,7 @@ export class Store {
   /** Take a message from the kernel. */
   receive(message, buffers) {
     if (message.t === 'ack') {
-      this.acknowledged = true;
+      this.acknowledged = message.at || 'step';
       this.tell('ack');
     } else if (message.t === 'live') {
       this.progress = message.progress;

@@ -1,4 +1,4 @@
-/** Light or dark, as the page around the panel is, and the moment it changes. */
+/** Light or dark, and whether with high contrast, as the page around the panel is; and the moment it changes. */
 
 function isDark(query) {
   const { body } = document;
@@ -12,6 +12,9 @@ function isDark(query) {
   return query.matches;
 }
 
+/** JupyterLab and VS Code name their themes of high contrast so; the system's wish is in the style sheet. */
+const isHigh = () => ['data-jp-theme-name', 'data-vscode-theme-kind'].some((name) => /high.contrast/i.test(document.body.getAttribute(name) || ''));
+
 /**
  * Keep `panel.dataset.dark` right.
  * @returns {() => void} stop watching
@@ -20,6 +23,7 @@ export function watchTheme(panel) {
   const query = matchMedia('(prefers-color-scheme: dark)');
   const apply = () => {
     panel.dataset.dark = String(isDark(query));
+    panel.dataset.contrast = String(isHigh());
   };
   const observer = new MutationObserver(apply);
   const attributes = ['class', 'data-jp-theme-light', 'data-jp-theme-name', 'data-vscode-theme-kind', 'data-theme', 'theme'];
