@@ -5,6 +5,7 @@ With one thread two cores stay usable, and results do not depend on the machine.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -29,6 +30,12 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+@pytest.fixture(autouse=True)
+def recorded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out no training samples: how many depends on how busy the machine is."""
+    monkeypatch.setattr("jupyter_lossacc.capture.governor.GRACE", math.inf)
 
 
 @pytest.fixture(scope="session")

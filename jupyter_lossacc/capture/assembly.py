@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jupyter_lossacc.capture.criteria import COLUMNS
 from jupyter_lossacc.capture.reduction import Sums
 from jupyter_lossacc.records import LossInfo, Pass, Predictions
 from jupyter_lossacc.stats.calibration import fold_of
@@ -57,6 +58,9 @@ class OpenPass:
         self.n_classes = 0
         self.damaged = False
         self.ids_known = True
+        self.n_recorded = 0  # batches whose samples are recorded
+        self._n_counted = 0
+        self._order: list[NDArray[np.float32]] = []  # targets of a training pass, in the order seen
         self._columns: list[NDArray[np.float32]] = []
         self._ids: list[Ids] = []
         self._value = self._weight = 0.0
@@ -78,21 +82,29 @@ class OpenPass:
         """
         n = columns.shape[1]
         if self.info is None:
-            self.info, self.n_classes = _loss_info(event), event.n_classes
             self.training = event.training
-        elif not event.on_simplex and self.info.on_simplex:
-            self.info = _loss_info(event)
+        recorded = not event.thin
+        first = recorded and not self.n_recorded
+        if self.info is None or first or (recorded and not event.on_simplex and self.info.on_simplex):
+            self.info, self.n_classes = _loss_info(event), event.n_classes
         self.ids_known &= ids is not None
-        known = ids if ids is not None else np.arange(self.n_samples, self.n_samples + n, dtype=np.int64)
         weight = _batch_weight(event, columns, value)
         if weight > 0:
             summed = event.call.reduction == "sum" and math.isnan(event.criterion)
             self._value += value if summed else weight * value
             self._weight += weight
-        self._columns.append(columns)
-        self._ids.append(known)
+        counted = columns[COUNTED] > 0
+        self._n_counted += int(np.count_nonzero(counted))
+        if self.phase == "train" and event.task in ("multiclass", "binary"):
+            self._order.append(columns[TARGET][counted])
+        known = ids if ids is not None else np.arange(self.n_samples, self.n_samples + n, dtype=np.int64)
         self.n_samples += n
         self.n_events += 1
+        if event.thin:
+            return
+        self.n_recorded += 1
+        self._columns.append(columns)
+        self._ids.append(known)
         # In training mode dropout makes predictions noisy: no calibration from them. A model without
         # such layers predicts the same in both modes, and loops often leave out eval() for it.
         noisy = event.training is True and self.mode_layers != 0
@@ -152,15 +164,15 @@ class OpenPass:
     def finish(self, split: str, *, complete: bool, seconds: float) -> Pass:
         """Return the finished pass."""
         self.settle()
-        columns = np.concatenate(self._columns, axis=1)
+        columns = np.concatenate([np.empty((len(COLUMNS), 0), np.float32), *self._columns], axis=1)
         ids_known = self.ids_known
         ids = self.all_ids() if ids_known else np.arange(columns.shape[1], dtype=np.int64)
         counted = columns[COUNTED] > 0
         columns, ids = columns[:, counted], ids[counted]
         info = self.info or LossInfo()
         runs = None
-        if self.phase == "train" and info.task in ("multiclass", "binary"):
-            ratio, z = runs_of_targets(columns[TARGET].astype(np.int64))
+        if self._order and info.task in ("multiclass", "binary"):
+            ratio, z = runs_of_targets(np.concatenate(self._order).astype(np.int64))
             runs = None if math.isnan(ratio) else (ratio, z)
         training = self.training if self.training is not None else self.phase == "train"
         sums = self._sums if self._sums_whole else None
@@ -179,6 +191,7 @@ class OpenPass:
             seconds=seconds,
             order_runs=runs,
             mode_layers=self.mode_layers,
+            n_total=self._n_counted if self.n_recorded < self.n_events else None,
         )
 
 

@@ -23,6 +23,7 @@ from jupyter_lossacc.capture.backward import install_backward
 from jupyter_lossacc.capture.context import Interpreter
 from jupyter_lossacc.capture.datasets import Datasets
 from jupyter_lossacc.capture.foreign import ForeignOptimizers
+from jupyter_lossacc.capture.governor import SENTENCE, Governor
 from jupyter_lossacc.capture.indexing import IndexTap
 from jupyter_lossacc.capture.journal import Journal
 from jupyter_lossacc.capture.loaders import install_loaders
@@ -71,6 +72,10 @@ class Capture:
         Copy the model's weights at the beginning of every evaluation, for `weights_at`.
     wrap : callable, optional
         Makes the processes that the watched code starts record too; see `processes.Wrap`.
+    all_samples : bool
+        Leave out no training sample to save time.
+    governor : Governor, optional
+        What decides about that.
 
     Raises
     ------
@@ -89,6 +94,8 @@ class Capture:
         namespace: Mapping[str, Any] | None = None,
         keep_weights: bool = False,
         wrap: Wrap | None = None,
+        all_samples: bool = False,
+        governor: Governor | None = None,
     ) -> None:
         self.sink = sink
         self._said: set[str] = set()
@@ -97,7 +104,8 @@ class Capture:
         self._stop = (stop, stop_later)
         self.journal = Journal(self._read, self._contain)
         self.models = Models(self.journal, namespace or {})
-        self._reader = Reader({}, self._deliver, self._contain)
+        self.governor = governor or Governor(enabled=not all_samples)
+        self._reader = Reader({}, self._deliver, self._contain, self.governor)
         self._interpreter = Interpreter(
             sink,
             self._limit,
@@ -145,6 +153,7 @@ class Capture:
             self._patches.undo()
             _active.clear()
             raise
+        self.governor.begin()
         self.journal.open = True
         return self
 
@@ -231,7 +240,14 @@ class Capture:
             self._contain("end", failure)
 
     def _read(self, entries: list[Any]) -> None:
-        self._reader.read(entries)
+        governor, n = self.governor, len(entries)
+        began = governor.clock()
+        try:
+            self._reader.read(entries)
+        finally:
+            governor.took(governor.clock() - began, n)
+        if governor.every > 1:
+            self._limit(SENTENCE)
 
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)

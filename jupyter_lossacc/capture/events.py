@@ -72,6 +72,7 @@ class LossEvent:
     logits: Tensor | None = None
     targets: Tensor | None = None
     dropped: bool = False  # written over before it could be read
+    thin: bool = False  # a training batch whose samples are not recorded, to save time
 
 
 @dataclass(eq=False, slots=True)

@@ -97,6 +97,9 @@ class PassKeeper:
         source = run.sources.pop(id(opened), None)
         if not opened.n_samples:
             return
+        if opened.n_events == 1 and not opened.n_recorded:
+            self.counters.train_passes += 1  # its loss stands in run.steps, and more is not known
+            return
         explicit = run.splits.named(source, opened.storage)
         if opened.phase == "train":
             split = explicit or self._train_name(opened)

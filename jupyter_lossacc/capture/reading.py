@@ -27,12 +27,15 @@ from jupyter_lossacc.capture.journal import (
     STEP,
     Entry,
 )
+from jupyter_lossacc.capture.light import reduce_light, thinnable
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.transfer import Landing
 from jupyter_lossacc.capture.unseen import Made, UnseenLosses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from jupyter_lossacc.capture.governor import Governor
 
 __all__ = ["Reader"]
 
@@ -70,6 +73,8 @@ class Reader:
         Takes the events of a flush once their values are on the host.
     contain : callable
         As in `Journal`.
+    governor : Governor
+        Decides which training batches are recorded sample by sample.
     """
 
     def __init__(
@@ -77,10 +82,12 @@ class Reader:
         originals: dict[str, Callable[..., Any]],
         deliver: Callable[[list[Any]], None],
         contain: Callable[[str, Exception], None],
+        governor: Governor,
     ) -> None:
         self.originals = originals
         self.deliver = deliver
         self.contain = contain
+        self.governor = governor
         self.book = BatchBook()
         self.origins = Origins()
         self.n_overwritten = 0
@@ -88,6 +95,7 @@ class Reader:
         self._order = 0
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._calls: dict[Any, Call] = {}
+        self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
         self._flying: deque[_Chunk] = deque()
 
     def read(self, entries: list[Entry]) -> None:
@@ -95,6 +103,8 @@ class Reader:
         items: list[Any] = []
         losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]] = []
         scalars: list[tuple[Any, str, Any]] = []
+        if self.governor.every > 1:
+            self._trained = frozenset(n for e in entries if e[0] == BACKWARD for n in e[1])
         for entry in entries:
             self._order += 1
             evaluated = self.unseen.before(entry, self._order)
@@ -108,6 +118,7 @@ class Reader:
                 items.append(item)
                 trained = self.unseen.trained(item) if isinstance(item, RootEvent) else None
                 if trained is not None:
+                    trained[0].thin = self._thin(*trained[:3])
                     items.append(trained[0])
                     losses.append(trained)
                     scalars.append(_criterion_of(trained))
@@ -205,12 +216,17 @@ class Reader:
             event.dropped = True
             self.n_overwritten += 1
         else:
+            event.thin = number in self._trained and self._thin(event, logits, target)
             losses.append((event, logits, target, output))
         if output.dim() == 0:
             scalars.append((event, "value", output))
         elif output.numel():
             scalars.append((event, "value", output.double().mean()))
         return event
+
+    def _thin(self, event: LossEvent, logits: Tensor, target: Tensor) -> bool:
+        """Whether a training batch is one of those whose samples are not recorded."""
+        return self.governor.every > 1 and thinnable(event.call, logits, target) and not self.governor.takes()
 
     def _call(self, name: str, rest: tuple[Any, ...]) -> Call:
         # A cached call keeps its class weights alive, so their ids are not used again.
@@ -232,6 +248,7 @@ class Reader:
                 (logits.shape[1:], target.shape[1:]) if logits.dim() > 1 or target.dim() else (event.order,)
             )
             key = (
+                event.thin,
                 event.call.key,
                 *shape,
                 logits.dim(),
@@ -252,11 +269,12 @@ class Reader:
     def _reduce_group(self, chunk: _Chunk, group: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
         first = group[0]
         joined = len(group) > 1
-        logits = torch.cat([item[1] for item in group]) if joined else first[1]
+        thin = first[0].thin
+        logits = torch.cat([item[1] for item in group]) if joined and not thin else first[1]
         target = torch.cat([item[2] for item in group]) if joined else first[2].clone()
         device = logits.device.type
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):
-            reduced = reduce_call(first[0].call, logits, target)
+            reduced = (reduce_light if thin else reduce_call)(first[0].call, logits, target)
         events = [item[0] for item in group]
         self._keep_logits(events, reduced, logits is first[1])
         weight = first[0].call.class_weight

@@ -96,6 +96,7 @@ def summarize(passed: Pass) -> EpochSummary:
         loss=passed.loss,
         order_runs=passed.order_runs,
         mode_layers=passed.mode_layers,
+        n_total=passed.n_total,
         classes=classes if classes is not None and passed.n_classes <= MAX_STORED_CLASSES else None,
         accumulators=sums,
     )

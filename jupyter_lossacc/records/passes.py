@@ -188,6 +188,9 @@ class Pass:
     mode_layers : int, optional
         Modules of the model that behave differently in training and evaluation mode (dropout with
         p > 0, batch normalisation); None when the model was not seen.
+    n_total : int, optional
+        Samples that the pass went through, where only a random part of them was recorded (training
+        passes of very short steps); None where `predictions` has them all.
     data : callable, optional
         Gives the dataset that was read, or None when the user no longer has it; keeps nothing alive.
     """
@@ -206,6 +209,7 @@ class Pass:
     seconds: float
     order_runs: tuple[float, float] | None = None
     mode_layers: int | None = None
+    n_total: int | None = None
     data: Callable[[], object] | None = None
 
     @property
@@ -239,6 +243,7 @@ class EpochSummary:
     loss: LossInfo = field(default_factory=LossInfo)
     order_runs: tuple[float, float] | None = None
     mode_layers: int | None = None
+    n_total: int | None = None
     classes: ClassTable | None = None
     accumulators: Accumulators | None = None
 

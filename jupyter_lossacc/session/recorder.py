@@ -117,6 +117,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             stop_later=self.stop_later,
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
             keep_weights=self.options.keep_weights == "best",
+            all_samples=self.options.keep == "all",
             wrap=self._wrap,
         )
         self._waiting_view = self._make_view(self)

@@ -1,0 +1,221 @@
+"""Recording keeps to its share of the time, and what it leaves out changes nothing else."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jupyter_lossacc.capture.capture import Capture
+from jupyter_lossacc.capture.governor import MAX_EVERY, SENTENCE, SHARE, Governor
+from jupyter_lossacc.diagnosis.summary import summarize
+from tests.capture import loops
+from tests.capture.truth import TRUTH, Net, Sink, make_data
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.records import Pass
+
+STYLES = (
+    "plain_tutorial",
+    "class_weights_that_change_every_epoch",
+    "ignored_samples_and_batches",
+    "sums_divided_by_hand",
+    "reduction_none_weighted_by_hand",
+    "binary_cross_entropy_with_logits",
+    "several_labels_with_positive_weights",
+    "gradient_accumulation",
+    "full_batch",
+    "permuted_indices",
+    "pixels",
+    "next_tokens_shifted_by_hand",
+    "focal_loss_as_a_function",
+    "lbfgs_closure",
+)
+
+
+class Clock:
+    """Time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def train(governor: Governor, clock: Clock, own: float, step: float, steps: int = 20_000) -> list[int]:
+    """Let `steps` flushes pass in which recording takes `own` seconds, a share of them per-sample."""
+    seen = []
+    for _ in range(steps):
+        cost = own * (0.1 + 0.9 / governor.every)
+        clock.now += step + cost
+        governor.took(cost, 0)
+        seen.append(governor.every)
+    return seen
+
+
+def test_recording_that_costs_little_is_left_alone() -> None:
+    clock = Clock()
+    governor = Governor(clock=clock, entry_cost=0.0, grace=1.0)
+    governor.begin()
+    assert set(train(governor, clock, own=0.02 * SHARE, step=0.02)) == {1}
+
+
+def test_recording_that_costs_much_is_thinned_until_it_keeps_to_its_share() -> None:
+    clock = Clock()
+    governor = Governor(clock=clock, entry_cost=0.0, grace=1.0)
+    governor.begin()
+    seen = train(governor, clock, own=0.002, step=0.01)
+    assert seen[0] == 1
+    assert governor.every in (16, 32)
+    before, began = governor.spent, clock.now
+    train(governor, clock, own=0.002, step=0.01)
+    assert (governor.spent - before) / (clock.now - began) < SHARE
+
+
+def test_the_first_second_is_free_and_steps_that_grow_are_recorded_in_full_again() -> None:
+    clock = Clock()
+    governor = Governor(clock=clock, entry_cost=0.0, grace=1.0)
+    governor.begin()
+    seen = train(governor, clock, own=0.1, step=0.1, steps=20)
+    assert seen[:9] == [1] * 9
+    assert seen[-1] > 1
+    train(governor, clock, own=0.1, step=0.01, steps=300)
+    assert governor.every == MAX_EVERY
+    assert train(governor, clock, own=0.1, step=100.0)[-1] == 1
+
+
+def test_entries_count_as_time_and_a_wish_for_all_samples_is_kept() -> None:
+    for enabled in (True, False):
+        clock = Clock()
+        governor = Governor(enabled=enabled, clock=clock, entry_cost=0.01, grace=1.0)
+        governor.begin()
+        for _ in range(300):
+            clock.now += 1.0
+            governor.took(0.0, 100)
+        assert (governor.every > 1) is enabled
+    assert Governor(enabled=False).takes()
+
+
+@pytest.mark.parametrize("every", [2, 5, 64])
+def test_one_of_every_so_many_batches_is_taken_at_random(every: int) -> None:
+    state = random.getstate()
+    governor = Governor()
+    governor.every = every
+    taken = np.array([governor.takes() for _ in range(200 * every)]).reshape(200, every)
+    assert (taken.sum(axis=1) == 1).all()
+    places = taken.argmax(axis=1)
+    assert abs(places.mean() - (every - 1) / 2) < 0.2 * every
+    assert len(set(places[:20])) > 1
+    assert random.getstate() == state
+
+
+class Thinned(Governor):
+    """Leaves out batches from the beginning, whatever the clock says."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def took(self, seconds: float, n_entries: int) -> None:
+        """Decide nothing."""
+
+
+def record(name: str, every: int) -> Sink:
+    TRUTH.reset()
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what users draw from
+    random.seed(0)
+    sink = Sink()
+    with Capture(sink, governor=Thinned(every)):
+        loops.LOOPS[name]()
+    return sink
+
+
+def rows(passed: Pass) -> list[tuple[float, ...]]:
+    p = passed.predictions
+    columns = (p.targets, p.predicted, p.correct, p.nll, p.reported_loss, p.confidence)
+    return [(int(i), *map(float, row)) for i, *row in zip(p.sample_ids, *columns, strict=True)]
+
+
+def same(a: Any, b: Any) -> bool:
+    return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_thinning_leaves_out_training_samples_and_nothing_else(name: str) -> None:
+    full, thin = record(name, 1), record(name, 3)
+    assert SENTENCE in thin.limits
+    assert SENTENCE not in full.limits
+    assert full.chunks
+    for column in ("epoch", "step", "loss", "n_samples", "learning_rate"):
+        assert same(full.column(column), thin.column(column))
+    found = {(run, p.key): p for run, p in thin.passes}
+    assert len(found) == len(thin.passes)
+    n_left_out = 0
+    for run, whole in full.passes:
+        part = found.pop((run, whole.key), None)
+        if part is None:
+            assert whole.split == "train"
+            n_left_out += 1
+            continue
+        assert part.reported_loss == pytest.approx(whole.reported_loss, rel=1e-6, nan_ok=True)
+        assert (part.order_runs, part.complete, part.name) == (whole.order_runs, whole.complete, whole.name)
+        if whole.split != "train":
+            assert part.n_total is None
+            assert same(rows(part), rows(whole))
+            assert (part.accumulators is None) == (whole.accumulators is None)
+            continue
+        if name != "full_batch":
+            assert part.n_total == len(whole.predictions) > len(part.predictions)
+        assert str(part.loss) == str(whole.loss) or not len(part.predictions)
+        remaining = [str(r) for r in rows(whole)]
+        for row in rows(part):
+            remaining.remove(str(row))
+    assert not found
+    assert (n_left_out > 0) == (name == "full_batch")
+
+
+def test_a_pass_none_of_whose_samples_were_recorded_claims_nothing() -> None:
+    sink = record("plain_tutorial", 1000)
+    empty = [p for _, p in sink.passes if p.split == "train" and not len(p.predictions)]
+    assert empty
+    for passed in empty:
+        summary = summarize(passed)
+        assert summary.n_samples == 0
+        assert summary.n_total == 96
+        assert np.isfinite(summary.reported_loss)
+        assert np.isnan([summary.accuracy, summary.nll, summary.balanced_accuracy]).all()
+
+
+def test_the_governor_acts_in_a_real_training_and_says_so() -> None:
+    """Every flush seems to take a second of a training that takes none."""
+    clock = Clock()
+
+    class Slow(Governor):
+        def took(self, seconds: float, n_entries: int) -> None:
+            clock.now += 1.0
+            super().took(1.0 + seconds, n_entries)
+
+    x, y = make_data()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loss_function = nn.CrossEntropyLoss()
+    sink = Sink()
+    TRUTH.reset()
+    TRUTH.quiet = True
+    with Capture(sink, governor=Slow(clock=clock, entry_cost=0.0, grace=1.0)):
+        for _ in range(2000):
+            optimizer.zero_grad()
+            loss_function(model(x[:32]), y[:32]).backward()
+            optimizer.step()
+    assert sink.limits.count(SENTENCE) == 1
+    assert len(sink.column("loss")) == 2000
+    assert 100 < len(sink.passes) < 1000
+    epochs = [p.epoch for _, p in sink.passes]
+    assert epochs[:64] == list(range(1, 65))
+    assert epochs == sorted(set(epochs))
