@@ -75,6 +75,7 @@ class ForeignOptimizers:
     def __init__(self, patches: Patches, taps: OptimizerTaps) -> None:
         self._patches, self._taps = patches, taps
         self._found = False
+        self.look()
 
     def look(self) -> None:
         """Look for fastai's, at the beginning of a pass."""

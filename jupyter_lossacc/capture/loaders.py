@@ -242,7 +242,7 @@ class _Taps:
             indices = [indices]
         if isinstance(indices, list) and indices and indices[0] is not None:
             size = len(indices)
-            if current.order is not None and n_rows != size:
+            if current.order is not None and leaves and n_rows != size:
                 current.indices_known = False  # the loader left samples out
         elif current.streamed and current.indices_known:
             indices = range(current.position, current.position + size)

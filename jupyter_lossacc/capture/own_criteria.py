@@ -129,14 +129,17 @@ class CriterionLearner:
 
     def _profile(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "call":
-            if not _foreign(frame.f_code.co_filename):
+            code = frame.f_code  # a tensor class's own dispatch sees every operation and is no criterion
+            if not _foreign(code.co_filename) and code.co_name != "__torch_function__":
                 given = _given(frame, self._n_calls, len(self.journal.pending))
                 if given is not None:
                     self._n_calls += 1
                     self._calls[id(frame)] = given
         elif event == "return":
             given = self._calls.pop(id(frame), None)
-            if given is None or type(value) is not Tensor or value.dim() > 1 or value.grad_fn is None:
+            if given is None or not isinstance(value, Tensor) or not is_plain(value):
+                return
+            if value.dim() > 1 or value.grad_fn is None:
                 return
             number = value.grad_fn._sequence_nr()
             made = _Returned(frame.f_code, given, number, len(self.journal.pending), value.detach())
