@@ -92,13 +92,13 @@ def parts() -> dict[str, TensorDataset]:
     return found
 
 
-def loaders() -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
+def loaders(**options: Any) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
     """Loaders of the three parts, the first shuffled."""
     data = parts()
     return (
-        DataLoader(data["train"], BATCH, shuffle=True),
-        DataLoader(data["val"], BATCH),
-        DataLoader(data["test"], BATCH),
+        DataLoader(data["train"], BATCH, shuffle=True, **options),
+        DataLoader(data["val"], BATCH, **options),
+        DataLoader(data["test"], BATCH, **options),
     )
 
 
