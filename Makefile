@@ -73,4 +73,5 @@ bench: ## Measure what recording costs a training loop
 studies: ## Make the documentation's tables again (hours)
 	@bash .ci/setup studies
 	@$(PY) examples/quickstart_seeds.py --write
+	@$(PY) examples/execute.py --write
 	@$(PY) -m tests.studies
