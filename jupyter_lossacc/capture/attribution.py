@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.criteria import fold_columns
+from jupyter_lossacc.capture.fingerprints import InputIds
 from jupyter_lossacc.capture.sample_ids import BatchBook, Holding, Match
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Attribution:
 
     Attributes
     ----------
+    by_input : bool
+        Whether samples are recognised by their inputs.
+    loaders : bool
+        Whether a loader gave batches.
     revisited : bool
         Whether the batch of the last loss was recorded in an earlier pass: the user kept it.
     """
@@ -35,6 +40,8 @@ class Attribution:
     def __init__(self, book: BatchBook, counters: Counters) -> None:
         self.book, self.counters = book, counters
         self.holding = Holding()
+        self.inputs = InputIds()
+        self.by_input = self.loaders = False
         self.revisited = False
 
     def take(self, event: LossEvent) -> None:
@@ -44,6 +51,7 @@ class Attribution:
             if event.match is not None:
                 event.match.batch.used += 1
         if event.match is not None:
+            self.loaders = True
             event.match.batch.rows_used = event.match.first + event.n_rows
         elif event.origin is not None:
             self.holding.note(event.origin, self.counters.steps)
@@ -93,9 +101,12 @@ class Attribution:
         columns = event.columns
         if event.match is None:
             origin = event.origin
-            if origin is None or len(origin.ids) != columns.shape[1] or not self._held(event):
-                return columns, None
-            return columns, origin.ids
+            ids = self._by_input(event, columns.shape[1]) if self.by_input else None
+            if ids is not None:  # for all of a run, once for a part: sets keep their names
+                return columns, ids
+            if origin is not None and len(origin.ids) == columns.shape[1] and self._held(event):
+                return columns, origin.ids
+            return columns, self._by_input(event, columns.shape[1])
         batch, first = event.match.batch, event.match.first
         n = columns.shape[1]
         if n > batch.size and batch.size and n % batch.size == 0:
@@ -106,6 +117,15 @@ class Attribution:
         if ids is not None:
             ids = ids[first : first + n]
         return columns, ids if ids is not None and len(ids) == n else None
+
+    def _by_input(self, event: LossEvent, n: int) -> Ids | None:
+        """Recognise samples by what the model was given, where no loader gives batches."""
+        if event.prints is None or len(event.prints) != n or self.loaders:
+            return None
+        ids = self.inputs.ids(event.prints, event.phase or "eval")
+        if ids is not None:
+            self.by_input, event.origin, event.held = True, None, True
+        return ids
 
     def belongs(self, event: LossEvent, run: Run) -> bool:
         """Whether a loss is the record of its batch, and not a second look at it or a side term."""

@@ -114,6 +114,8 @@ class Capture:
             resume_from=resume_from,
             model_name=self._model_name,
             mode_layers=lambda: self.journal.mode_layers,
+            names=self.models.tensor_names,
+            called=lambda number: self.models.by_number(number) in self._outputs.called,
         )
         self._index = IndexTap(self.journal)
         self._outputs = OutputTaps(self.journal)
@@ -196,12 +198,19 @@ class Capture:
         journal.learner = CriterionLearner(journal, patches)
         self._attach(self.models.find_trained(sys._getframe(2)))
         journal.find_model = self._find_model
-        journal.first_batch = self._index.remove
+        journal.first_batch = self._first_batch
 
-    def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> None:
+    def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> int | None:
         self.journal.find_model = None
         _ = self.group  # it may be gone when the run is announced
-        self._attach(self.models.find(parameters, frame))
+        model = self.models.find(parameters, frame)
+        self._attach(model)
+        return None if model is None else self.models.number(model)
+
+    def _first_batch(self) -> None:
+        """Loaders tell which samples a batch contains: nothing else has to."""
+        self._index.remove()
+        self.journal.wants_inputs = False
 
     def _attach(self, model: torch.nn.Module | None) -> None:
         if model is not None:
@@ -251,6 +260,8 @@ class Capture:
 
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)
+        if self.counters.losses:
+            self.journal.wants_inputs = self._interpreter.needs_inputs
         self._index.adapt(self._interpreter.uses_loaders)
 
     def log_batch(

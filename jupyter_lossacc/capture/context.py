@@ -23,12 +23,19 @@ from jupyter_lossacc.capture.splits import Splits
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from torch import Tensor
+
     from jupyter_lossacc.capture.assembly import OpenPass
     from jupyter_lossacc.capture.sample_ids import BatchBook
 
 __all__ = ["Interpreter"]
 
 _MAX_WAITING = 512
+_BY_INPUT = (
+    "Samples are told apart by their inputs, because no loader and no tensor tells their places: ids count "
+    "in the order in which they were first seen, and sets evaluated one right after the other count as one. "
+    "Way out: read them through a DataLoader."
+)
 
 
 class Interpreter:
@@ -47,6 +54,10 @@ class Interpreter:
         Number of layers of that module that depend on its mode, None when unknown.
     model_name : callable
         Name of the class of the trained module, "" when unknown.
+    names : callable
+        What the user calls a tensor.
+    called : callable
+        Whether the module of that number was seen to give outputs.
     """
 
     def __init__(
@@ -59,14 +70,18 @@ class Interpreter:
         resume_from: tuple[int, int] | None,
         model_name: Callable[[], str],
         mode_layers: Callable[[], int | None] = lambda: None,
+        names: Callable[[Tensor], tuple[str, ...]] = lambda _: (),
+        called: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.sink, self.limit, self.explicit = sink, limit, explicit
-        self.model_name, self.mode_layers = model_name, mode_layers
+        self.model_name, self.mode_layers, self.names = model_name, mode_layers, names
+        self.called = called
         self.counters = Counters()
         self.began = time.monotonic()
         epoch, step = resume_from or (0, 0)
         self.attribution = Attribution(book, self.counters)
         self._candidate: OptimizerEvent | None = None
+        self._runs: list[Run] = []
         self._started = False
         self._last_open: tuple[OpenPass, int] | None = None
         self._enter(Run(0, Splits(explicit), epoch, step))
@@ -77,8 +92,9 @@ class Interpreter:
         self._trained_at = -1  # order of that backward
         self._last_step = -1
         self._free_steps = False  # losses are trained on without any optimiser of torch
-        self._optimizers: dict[int, frozenset[int]] = {}  # parameters of every optimiser seen
+        self._optimizers: dict[int, OptimizerEvent] = {}  # every optimiser seen
         self.uses_loaders: bool | None = None
+        self.needs_inputs = True
 
     # ------------------------------------------------------------------ reading
     def read(self, items: list[Any]) -> None:
@@ -93,6 +109,8 @@ class Interpreter:
         self._release(final=True)
         self._settle()
         self.passes.finish_all(complete=complete)
+        if self.attribution.by_input and self.attribution.inputs.stable is not False:
+            self.limit(_BY_INPUT)
 
     def _take(self, item: Any) -> None:
         if isinstance(item, LossEvent):
@@ -146,6 +164,7 @@ class Interpreter:
             else:
                 self.counters.unseen += 1
                 self.run.add_bare_root(item)
+                self.passes.unseen_training(item.batch)
 
     def _ended(self, source: LoaderPass) -> None:
         source.ended = True
@@ -174,8 +193,8 @@ class Interpreter:
     # ------------------------------------------------------------------ runs
     def _optimizer(self, event: OptimizerEvent) -> None:
         """Remember an optimiser; one made late, with parameters of its own, may open a new run."""
-        self._optimizers[event.optimizer] = event.parameters
-        if self.run.optimizers and not event.parameters & self.run.parameters:
+        self._optimizers[event.optimizer] = event
+        if self.run.optimizers and not self._shares_model(event.optimizer):
             self._candidate = event
             if self._next_step() == event.optimizer:
                 self._new_run()
@@ -189,27 +208,51 @@ class Interpreter:
         if source is None and self.run.last_train_source is not None:
             return
         goes_on = source is not None and ("train", id(source)) in self.run.open
-        if not goes_on and not self._optimizers.get(following, frozenset()) & self.run.parameters:
-            self._new_run()
+        if goes_on or self._shares_model(following):
+            return
+        earlier = next((run for run in self._runs if following in run.optimizers), None)
+        self._new_run(earlier)
+
+    def _shares_model(self, optimizer: int) -> bool:
+        """Whether an optimiser trains what the run trains: the same weights, or a part of the same model.
+
+        A container that is never called is no model: its parts may be trained one after the other.
+        """
+        event = self._optimizers.get(optimizer)
+        if event is None:
+            return False
+        if event.parameters & self.run.parameters:
+            return True
+        others = (self._optimizers.get(known) for known in self.run.optimizers)
+        together = event.owner is not None and any(o and o.owner == event.owner for o in others)
+        return together and event.owner is not None and self.called(event.owner)
 
     def _next_step(self) -> int | None:
         return next((i.optimizer for i in self._waiting if isinstance(i, StepEvent)), None)
 
-    def _new_run(self) -> None:
+    def _new_run(self, earlier: Run | None = None) -> None:
+        """Open a new run, or go on with an earlier one: models may be trained in turn."""
         self.passes.finish_all(complete=True)
         self.passes.flush_steps()
-        self._enter(Run(self.run.index + 1, Splits(self.explicit)))
+        self._enter(earlier or Run(len(self._runs), Splits(self.explicit)))
+        self._started = earlier is not None
 
     def _enter(self, run: Run) -> None:
         self.run = run
-        self.passes = PassKeeper(run, self.sink, self.limit, self.counters, self.began, self.mode_layers)
+        if run not in self._runs:
+            self._runs.append(run)
+        self.passes = PassKeeper(
+            run, self.sink, self.limit, self.counters, self.began, self.mode_layers, self.names,
+            lambda: self.attribution.inputs.stable,
+        )  # fmt: skip
         self._candidate, self._started, self._last_open = None, False, None
 
     def _step(self, event: StepEvent) -> None:
         self._candidate = None
         if event.optimizer not in self.run.optimizers:
             self.run.optimizers.add(event.optimizer)
-            self.run.parameters |= self._optimizers.get(event.optimizer, frozenset())
+            known = self._optimizers.get(event.optimizer)
+            self.run.parameters |= known.parameters if known is not None else frozenset()
         self.start()
         self.run.add_step(event)
 
@@ -241,6 +284,7 @@ class Interpreter:
             run = self.run
         self.start()
         columns, ids = attribution.samples(event)
+        self.needs_inputs = event.match is None and (ids is None or attribution.by_input)
         if not attribution.belongs(event, run):
             run.add_root(event, 0)
             return

@@ -56,6 +56,7 @@ class LossEvent:
     match: Match | None = None
     candidates: tuple[Batch, ...] = ()
     origin: Origin | None = None
+    prints: NDArray[np.int64] | None = None  # fingerprints of what the model was given
     held: bool | None = None  # whether the user holds the tensor the targets come from
     phase: str | None = None
     root: RootEvent | None = None
@@ -83,6 +84,7 @@ class RootEvent:
     numbers: tuple[int, ...]
     value: float | None  # None: the value of the one loss itself
     inside_step: bool
+    batch: Batch | None = None  # the newest that a loader gave before
     events: list[LossEvent] = field(default_factory=list)
     counted: bool = False
 
@@ -101,8 +103,12 @@ class StepEvent:
 
 @dataclass(eq=False, slots=True)
 class OptimizerEvent:
-    """An optimiser seen for the first time, with numbers of its parameters."""
+    """An optimiser seen for the first time, with numbers of its parameters.
+
+    `owner` is the number of the module that they belong to; None when none was found.
+    """
 
     order: int
     optimizer: int
     parameters: frozenset[int]
+    owner: int | None = None

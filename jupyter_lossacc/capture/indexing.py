@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexTap"]
 
 _MAX_COLUMNS = 64
+_MAX_PARTS = 4096
 
 
 class IndexTap:
@@ -38,6 +39,8 @@ class IndexTap:
             self._patches.attribute(Tensor, "__getitem__", self._make)
             self._patches.attribute(Tensor, "index_select", self._make_select)
             self._patches.attribute(torch, "index_select", self._make_select)
+            for owner, name in ((Tensor, "split"), (Tensor, "chunk"), (torch, "chunk")):
+                self._patches.attribute(owner, name, self._make_parts)
 
     def close(self) -> None:
         """Stop noting for good."""
@@ -64,11 +67,24 @@ class IndexTap:
             __tracebackhide__ = True
             result = original(tensor, index)
             kind = type(index)
-            if (kind is Tensor or kind is list or kind is np.ndarray) and journal.here():
+            if (kind is slice or kind is Tensor or kind is list or kind is np.ndarray) and journal.here():
                 self._note(result, tensor, index)
             return result
 
         return getitem
+
+    def _make_parts(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        journal = self.journal
+
+        def parts(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            result = original(tensor, *args, **kwargs)
+            if journal.here() and len(result) <= _MAX_PARTS:
+                for part in result:
+                    self._note(part, tensor, slice(None))
+            return result
+
+        return parts
 
     def _make_select(self, original: Callable[..., Any]) -> Callable[..., Any]:
         journal = self.journal

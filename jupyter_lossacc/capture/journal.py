@@ -24,6 +24,7 @@ __all__ = [
     "BATCH",
     "CRITERION",
     "INDEX",
+    "INPUT",
     "LOSS",
     "MAX_FROZEN",
     "OPTIMIZER",
@@ -36,7 +37,7 @@ __all__ = [
 
 Entry = tuple[Any, ...]
 # First item of an entry; the layouts stand beside the taps that write them.
-LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION = range(9)
+LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION, INPUT = range(10)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20
@@ -79,6 +80,7 @@ class Journal:
         self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch
         self.find_model: Callable[[], None] | None = None  # called at the first loss
         self.learner: CriterionLearner | None = None  # while the user's own criterion is looked for
+        self.wants_inputs = True  # samples may have to be recognised by what the model is given
         self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
     def here(self) -> bool:

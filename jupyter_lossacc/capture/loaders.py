@@ -17,6 +17,7 @@ import torch.utils.data.dataloader as torch_loader
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from jupyter_lossacc.capture.collating import OrderCheck, rows_are_samples
 from jupyter_lossacc.capture.foreign import order_of, real_loader
 from jupyter_lossacc.capture.journal import BATCH, PASS_END, Journal
 
@@ -163,6 +164,9 @@ class _Taps:
                 except Exception as error:
                     journal.contain("loader", error)
             original(iterator, loader)
+            current = getattr(iterator, _MARK, None)
+            if current is not None and OrderCheck.wanted(iterator):
+                iterator._collate_fn = OrderCheck(iterator._collate_fn, current, journal.contain)
 
         return init
 
@@ -239,10 +243,12 @@ class _Taps:
         leaves, n_rows = _targets_in(data)
         size = n_rows
         if isinstance(indices, int):
-            indices = [indices]
+            indices = None if rows_are_samples(leaves, n_rows) else [indices]
         if isinstance(indices, list) and indices and indices[0] is not None:
             size = len(indices)
-            if current.order is not None and leaves and n_rows != size:
+            if leaves and max(len(leaf) if leaf.dim() else size for leaf in leaves) < size:
+                indices, size = None, n_rows  # the collate function left samples out
+            elif current.order is not None and leaves and n_rows != size:
                 current.indices_known = False  # the loader left samples out
         elif current.streamed and current.indices_known:
             indices = range(current.position, current.position + size)

@@ -69,6 +69,8 @@ class Models:
         self.journal = journal
         self.namespace = namespace
         self._names: weakref.WeakKeyDictionary[Any, tuple[str, ...]] = weakref.WeakKeyDictionary()
+        self._numbers: weakref.WeakKeyDictionary[Module, int] = weakref.WeakKeyDictionary()
+        self._n_numbers = 0
         self._n_scans = 0
 
     def install(self, patches: Patches) -> None:
@@ -99,6 +101,18 @@ class Models:
             for p in group["params"]
         )
         return self.find(parameters, frame) if parameters else None
+
+    def number(self, module: Module) -> int:
+        """Return a number that no other module ever has."""
+        known = self._numbers.get(module)
+        if known is None:
+            self._n_numbers += 1
+            known = self._numbers[module] = self._n_numbers
+        return known
+
+    def by_number(self, number: int) -> Module | None:
+        """Return the module with that number, if it still exists."""
+        return next((m for m, n in self._numbers.items() if n == number), None)
 
     def find(self, parameters: frozenset[int], frame: FrameType | None) -> Module | None:
         """Look for the outermost module that owns `parameters` (any parameters when empty)."""
@@ -144,6 +158,14 @@ class Models:
         known = self._names.get(value)
         if known:
             return known
+        found = self._names[value] = self._look_up(value, frame)
+        return found
+
+    def tensor_names(self, value: Tensor) -> tuple[str, ...]:
+        """Return what the user's frames and globals call a tensor at this moment."""
+        return self._look_up(value, sys._getframe(1))
+
+    def _look_up(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for user_frame in user_frames(frame):
             for name, local in _local_items(user_frame):
@@ -152,7 +174,6 @@ class Models:
         for name, other in list(self.namespace.items()):
             if other is value and not name.startswith("_"):
                 found[name] = None
-        self._names[value] = tuple(found)
         return tuple(found)
 
 

@@ -67,7 +67,7 @@ class OptimizerTaps:
         self.journal = journal
         self.stopper = stopper
         self.hidden_weights = hidden_weights
-        self.found: Callable[[frozenset[int], FrameType | None], None] | None = None
+        self.found: Callable[[frozenset[int], FrameType | None], int | None] | None = None
         self._keys: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._n_optimizers = 0
         self._numbers: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -114,15 +114,16 @@ class OptimizerTaps:
         return init
 
     def key(self, optimizer: Any) -> int:
-        """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, parameters)."""
+        """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, parameters, owner)."""
         key = self._keys.get(optimizer)
         if key is None:
             key = self._keys[optimizer] = self._n_optimizers
             self._n_optimizers += 1
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            self.journal.entries.append((OPTIMIZER, key, frozenset(map(self._number, parameters))))
+            owner = None
             if self.found is not None:
-                self.found(frozenset(map(id, parameters)), sys._getframe(1))
+                owner = self.found(frozenset(map(id, parameters)), sys._getframe(1))
+            self.journal.entries.append((OPTIMIZER, key, frozenset(map(self._number, parameters)), owner))
         return key
 
     def _number(self, parameter: Tensor) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.journal import OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.fingerprints import row_fingerprints
+from jupyter_lossacc.capture.journal import INPUT, OUTPUT, Journal, is_plain
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -35,6 +36,7 @@ class OutputTaps:
         self.n_covered = 0
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
+        self.called: weakref.WeakSet[Module] = weakref.WeakSet()  # those whose outputs were seen
 
     def install(self, patches: Patches) -> None:
         """Allow modules to be hooked until `patches` are undone."""
@@ -55,6 +57,8 @@ class OutputTaps:
     def note(self, module: Module, output: Any) -> None:
         """Entry: (OUTPUT, output, version, whether it has a graph, module.training)."""
         journal = self.journal
+        if module not in self.called:
+            self.called.add(module)
         tensor = _first_tensor(output)
         if tensor is None:
             return
@@ -70,6 +74,14 @@ class OutputTaps:
         journal.n_bytes += tensor.nbytes
         journal.entries.append((OUTPUT, tensor, version, graph, module.training))
 
+    def note_input(self, inputs: Any) -> None:
+        """Entry: (INPUT, fingerprints of the rows), for loops without loaders."""
+        given = next((v for v in inputs if isinstance(v, Tensor) and is_plain(v)), None)
+        with torch.no_grad():
+            prints = None if given is None else row_fingerprints(given)
+        if prints is not None:
+            self.journal.entries.append((INPUT, prints))
+
 
 class _Hook:
     """A forward hook that copies and pickles into one that does nothing, without naming us."""
@@ -77,12 +89,14 @@ class _Hook:
     def __init__(self, taps: OutputTaps) -> None:
         self.taps = taps
 
-    def __call__(self, module: Module, _: Any, output: Any) -> None:
+    def __call__(self, module: Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
             return  # constant for a compiler, which then sees an empty hook
         journal = self.taps.journal
         if journal.here():
             try:
+                if journal.wants_inputs:
+                    self.taps.note_input(inputs)
                 self.taps.note(module, output)
             except Exception as error:
                 journal.contain("output", error)

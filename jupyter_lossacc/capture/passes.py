@@ -16,17 +16,21 @@ from jupyter_lossacc.capture.runs import Run, Seen
 from jupyter_lossacc.capture.transfer import Landing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
+
+    from torch import Tensor
 
     from jupyter_lossacc.capture.events import LossEvent
     from jupyter_lossacc.capture.loaders import Batch, LoaderPass
     from jupyter_lossacc.capture.reduction import Sums
+    from jupyter_lossacc.capture.sample_ids import Origin
     from jupyter_lossacc.capture.sink import Counters, Sink
     from jupyter_lossacc.records import Pass
 
 __all__ = ["PassKeeper"]
 
 Ids = NDArray[np.int64]
+_BY_INPUT = -1  # stands for the tensor where samples come from none that is known
 
 
 class PassKeeper:
@@ -41,6 +45,12 @@ class PassKeeper:
     counters : Counters
     began : float
         ``time.monotonic()`` at the beginning of the recording.
+    mode_layers : callable
+        As in `Interpreter`.
+    names : callable
+        What the user calls a tensor.
+    recurring : callable
+        Whether inputs that samples are recognised by come again; None while that is not known.
     """
 
     def __init__(
@@ -51,10 +61,12 @@ class PassKeeper:
         counters: Counters,
         began: float,
         mode_layers: Callable[[], int | None],
+        names: Callable[[Tensor], tuple[str, ...]],
+        recurring: Callable[[], bool | None],
     ) -> None:
         self.run, self.sink, self.limit, self.counters, self.began = run, sink, limit, counters, began
         self._leaving: deque[tuple[Pass, Sums | None, Landing]] = deque()
-        self.mode_layers = mode_layers
+        self.mode_layers, self.names, self.recurring = mode_layers, names, recurring
 
     def training(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
         """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
@@ -69,6 +81,19 @@ class PassKeeper:
         run.last_train = opened
         opened.step = run.step + 1
         return opened
+
+    def unseen_training(self, batch: Batch | None) -> None:
+        """Count epochs of a training whose losses are not seen: a compiled step, say."""
+        run = self.run
+        if batch is not None and not batch.used:
+            self._train_with_loader(batch, revisited=False)
+        elif batch is None and run.last_train is None and (run.evaluated_since_train or not run.epoch):
+            self._finish_over()
+            run.epoch += 1
+        else:
+            return
+        run.splits.training_goes_on()
+        run.evaluated_since_train = False
 
     def evaluation(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
         """Return the evaluation pass of a batch; `revisited` as in `training`."""
@@ -200,10 +225,14 @@ class PassKeeper:
 
     def _train_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
         run, origin = self.run, event.origin
-        root = -(origin.key if origin is not None and ids is not None else 1)
+        root = _memory(origin, ids)
         key = ("train", root)
         opened = run.open.get(key)
-        if opened is None or run.begins_epoch_without_loader(ids, origin.n_rows if origin is not None else 0):
+        part = _part(origin, ())
+        n_rows = part[1] if part is not None else 0 if origin is None else origin.n_rows
+        # Inputs that may never come again tell nothing about epochs.
+        told = ids if origin is not None or self.recurring() else None
+        if opened is None or run.begins_epoch_without_loader(told, n_rows):
             if opened is not None:
                 self.finish(opened, complete=True)
             self._finish_over()
@@ -217,8 +246,9 @@ class PassKeeper:
 
     def _eval_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
         run, origin = self.run, event.origin
-        root = -(origin.key if origin is not None and ids is not None else 1)
-        key = ("eval", root)
+        root = _memory(origin, ids)
+        part = _part(origin, run.splits.groups) if ids is not None else None
+        key = ("eval", root, part)
         opened = run.open.get(key)
         whole = origin is not None and origin.kept()
         if opened is not None and (
@@ -230,18 +260,31 @@ class PassKeeper:
             self.finish(opened, complete=True)
             opened = None
         if opened is None:
-            first = int(ids[0]) if ids is not None and len(ids) else -1
-            opened = self._open(key, "eval", None, ("memory", root, first))
+            first = int(ids[0]) if ids is not None and len(ids) and origin is not None else -1
+            names = () if origin is None or ids is None else self._tensor_names(origin)
+            opened = self._open(key, "eval", None, ("memory", root, part or first), names)
             opened.storage = origin.storage.cdata if origin is not None else None
             self._finish_over(but=opened)
         opened.whole_sets &= whole
         return opened
 
+    def _tensor_names(self, origin: Origin) -> tuple[str, ...]:
+        """Return what the user calls the tensor that batches are cut out of."""
+        held = origin.part.tensor() if origin.part is not None else None
+        if held is None and origin.target is not None:
+            held = origin.target()
+        return () if held is None else self.names(held)
+
     def _open(
-        self, key: tuple[Any, ...], phase: str, source: LoaderPass | None, group: tuple[Any, ...]
+        self,
+        key: tuple[Any, ...],
+        phase: str,
+        source: LoaderPass | None,
+        group: tuple[Any, ...],
+        names: tuple[str, ...] = (),
     ) -> OpenPass:
         run = self.run
-        names = source.names if source is not None else ()
+        names = source.names if source is not None else names
         opened = OpenPass(key, phase, run.epoch, names[0] if names else "", group)
         opened.step = run.step
         opened.mode_layers = self.mode_layers()
@@ -276,6 +319,8 @@ class PassKeeper:
         known = self.run.labels.get(split)
         if known is None:
             self.run.labels[split] = (root, ids, targets)
+        elif root == _BY_INPUT and self.recurring() is not True:
+            opened.ids_known = False  # no input has come again so far
         elif known[0] != root:
             _, before, now = np.intersect1d(known[1], ids, return_indices=True)
             opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
@@ -283,8 +328,9 @@ class PassKeeper:
     def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
         if opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss()):
             self.limit(
-                f"The criterion is computed by hand and its value on the {split!r} data cannot be seen from "
-                "outside; the loss shown for them is the negative log-likelihood of the predictions."
+                f"The criterion is computed by hand or inside a compiled function, and its value on the "
+                f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "
+                "log-likelihood of the predictions. Way out: compute it in a function of its own."
             )
         by_hand = self.run.combined and opened.info is not None and opened.info.reduction == "none"
         if by_hand and opened.phase == "eval":
@@ -312,6 +358,22 @@ class PassKeeper:
         name = opened.name if opened.name and opened.name not in taken else "train_2"
         taken[name] = opened.group
         return name
+
+
+def _part(origin: Origin | None, known: Container[Any]) -> tuple[int, int] | None:
+    """Rows of the set that batches are cut out of, where it is a part of a larger tensor."""
+    part = None if origin is None else origin.part
+    if part is None or origin is None or part.n_rows >= origin.n_rows:
+        return None
+    place = (part.first, part.n_rows)
+    # A tensor that is gone may have been a batch's own, cut into micro-batches.
+    kept = part.tensor() is not None or ("memory", _memory(origin, origin.ids), place) in known
+    return place if kept else None
+
+
+def _memory(origin: Origin | None, ids: Ids | None) -> int:
+    """Return the number of the tensor that ids refer to; -1 where there is none."""
+    return _BY_INPUT if origin is None or ids is None else -1 - origin.key
 
 
 def _root(opened: OpenPass) -> int:

@@ -20,6 +20,7 @@ from jupyter_lossacc.capture.journal import (
     BATCH,
     CRITERION,
     INDEX,
+    INPUT,
     LOSS,
     MAX_FROZEN,
     OPTIMIZER,
@@ -94,6 +95,8 @@ class Reader:
         self.unseen = UnseenLosses(self.book)
         self._order = 0
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
+        self._prints: Tensor | None = None  # of the rows that the model was given last
+        self._printed: list[tuple[LossEvent, Tensor]] = []
         self._calls: dict[Any, Call] = {}
         self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
         self._flying: deque[_Chunk] = deque()
@@ -125,6 +128,7 @@ class Reader:
         chunk = _Chunk(items)
         self._reduce(chunk, losses)
         _want_scalars(chunk, scalars)
+        self._want_prints(chunk)
         entries.clear()
         losses.clear()
         scalars.clear()
@@ -163,17 +167,26 @@ class Reader:
     def _item(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> Any:
         """Return the event of an entry; None where it only changes what is known."""
         kind = entry[0]
-        item: Any = None
         if kind == LOSS:
             item = self._loss(entry, losses, scalars)
             self._recent = [*self._recent[-7:], item]
             return item
         if kind == CRITERION:
-            if not self.unseen.criterion(entry[1]):
-                value = entry[1].double().mean()
-                scalars += [(event, "criterion", value) for event in self._recent]
+            self._criterion(entry[1], scalars)
+            return None
+        if kind == INPUT:
+            self._prints = entry[1]
             return None
         self._recent.clear()
+        return self._event(kind, entry, scalars)
+
+    def _criterion(self, value: Tensor, scalars: list[Any]) -> None:
+        if not self.unseen.criterion(value):
+            mean = value.double().mean()
+            scalars += [(event, "criterion", mean) for event in self._recent]
+
+    def _event(self, kind: int, entry: Entry, scalars: list[Any]) -> Any:
+        item: Any = None
         if kind == BACKWARD:
             item = self._root(entry, scalars)
         elif kind == STEP:
@@ -181,7 +194,7 @@ class Reader:
             pairs = zip(("learning_rate", "grad_norm", "update_ratio", "dead_share"), entry[2:], strict=True)
             scalars += [(item, name, value) for name, value in pairs if value is not None]
         elif kind == OPTIMIZER:
-            item = OptimizerEvent(self._order, entry[1], entry[2])
+            item = OptimizerEvent(self._order, *entry[1:])
         elif kind == OUTPUT:
             self.unseen.output(entry)
         elif kind == INDEX:
@@ -193,7 +206,7 @@ class Reader:
         return item
 
     def _root(self, entry: Entry, scalars: list[Any]) -> RootEvent:
-        root = RootEvent(self._order, entry[1], None, entry[3])
+        root = RootEvent(self._order, entry[1], None, entry[3], self.book.newest())
         if entry[2] is not None:
             root.value = float("nan")
             if entry[2].numel() == 1:
@@ -212,6 +225,9 @@ class Reader:
             event.candidates = self.book.recent()
             event.origin = self.origins.of(rest[0])
         event.n_rows = len(target) if target.dim() else 1
+        prints = self._prints
+        if event.match is None and prints is not None and len(prints) == event.n_rows:
+            self._printed.append((event, prints))
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):
             event.dropped = True
             self.n_overwritten += 1
@@ -239,6 +255,11 @@ class Reader:
             if all(v.numel() <= MAX_FROZEN for v in rest[1:] if isinstance(v, Tensor)):
                 self._calls[key] = call
         return call
+
+    def _want_prints(self, chunk: _Chunk) -> None:
+        for event, prints in self._printed:
+            chunk.want([prints], lambda host, event=event: setattr(event, "prints", host[0].numpy()))  # type: ignore[misc]
+        self._printed = []
 
     def _reduce(self, chunk: _Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
         groups: dict[Any, list[tuple[LossEvent, Tensor, Tensor, Tensor]]] = {}

@@ -137,5 +137,5 @@ class Run:
         again = seen.count(ids)
         if seen.replaced or 0 < again <= len(ids) / 2 or len(np.unique(ids)) < len(ids):
             seen.replaced = True
-            return seen.n_drawn >= n_rows
+            return seen.n_drawn >= n_rows if n_rows else self.evaluated_since_train
         return again > len(ids) / 2

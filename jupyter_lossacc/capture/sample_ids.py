@@ -72,6 +72,10 @@ class BatchBook:
     def _forget(self, key: int, _: object) -> None:
         self._kept.pop(key, None)
 
+    def newest(self) -> Batch | None:
+        """Batch that was given last."""
+        return self._recent[-1] if self._recent else None
+
     def recent(self) -> tuple[Batch, ...]:
         """Batches that a loss could belong to now."""
         return tuple(self._recent)
@@ -140,6 +144,15 @@ def _find_part(part: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | N
 
 
 @dataclass(slots=True)
+class Part:
+    """A tensor that the user cut batches out of: a part of a larger one, or all of it."""
+
+    first: int  # its rows in the tensor that everything is traced to
+    n_rows: int
+    tensor: weakref.ref[Tensor]
+
+
+@dataclass(slots=True)
 class Origin:
     """Rows of a tensor that the user holds; `alive` tells whether it still exists."""
 
@@ -149,6 +162,7 @@ class Origin:
     whole: bool  # the target was the tensor itself, not a slice or an index of it
     n_rows: int
     target: weakref.ref[Tensor] | None = None
+    part: Part | None = None  # the set that the rows were cut out of
 
     def kept(self) -> bool:
         """Whether the user still holds the target itself: a whole set, not a slice of one."""
@@ -200,6 +214,7 @@ class Origins:
     def __init__(self) -> None:
         self._keys: dict[int, tuple[Any, int]] = {}
         self._derived: dict[int, tuple[Any, Origin]] = {}
+        self._parts: dict[int, tuple[weakref.ref[Tensor], Part]] = {}
         self._n = 0
 
     def _key(self, storage: torch.UntypedStorage) -> tuple[int, Any]:
@@ -216,6 +231,7 @@ class Origins:
 
     def of(self, tensor: Tensor) -> Origin:
         """Rows of `tensor`, in terms of the oldest tensor they can be traced to."""
+        part = self._part(tensor)
         storage = tensor.untyped_storage()
         base = tensor._base if tensor._base is not None and tensor._base.dim() else tensor
         n = len(tensor) if tensor.dim() else 1
@@ -231,14 +247,33 @@ class Origins:
             source = derived[1]
             if rows.max(initial=0) < len(source.ids) and rows.min(initial=0) >= 0:
                 return Origin(
-                    source.key, source.ids[rows], source.storage, False, source.n_rows, weakref.ref(tensor)
-                )
+                    source.key, source.ids[rows], source.storage, False, source.n_rows, weakref.ref(tensor),
+                    part or source.part,
+                )  # fmt: skip
         key, reference = self._key(storage)
         n_rows = len(base) if base.dim() else 1
-        return Origin(key, rows, reference, base is tensor, n_rows, weakref.ref(tensor))
+        return Origin(key, rows, reference, base is tensor, n_rows, weakref.ref(tensor), part)
+
+    def _part(self, tensor: Tensor) -> Part | None:
+        found = self._parts.get(id(tensor))
+        return found[1] if found is not None and found[0]() is tensor else None
+
+    def _cut(self, result: Tensor, source: Tensor) -> None:
+        """Note that `result` is a view of rows of `source`."""
+        if len(self._parts) > _MAX_ORIGINS:
+            self._parts = {k: v for k, v in self._parts.items() if v[0]() is not None}
+            if len(self._parts) > _MAX_ORIGINS:
+                self._parts.clear()
+        ids = self.of(source).ids
+        first = int(ids[0]) if len(ids) else 0
+        self._parts[id(result)] = (weakref.ref(result), Part(first, len(ids), weakref.ref(source)))
 
     def indexed(self, result: Tensor, source: Tensor, index: Any) -> None:
-        """Note that ``result = source[index]`` with an index that copies."""
+        """Note that ``result = source[index]``."""
+        if isinstance(index, slice):
+            if source.dim() and result.dim():
+                self._cut(result, source)
+            return
         rows = index_rows(index)
         if rows is None or not source.dim() or not result.dim() or len(rows) != len(result):
             return
@@ -247,7 +282,9 @@ class Origins:
         storage = result.untyped_storage()
         if len(self._derived) > 1024:
             self._derived = {k: v for k, v in self._derived.items() if not v[0].expired()}
-        made = Origin(origin.key, ids, origin.storage, False, origin.n_rows)
+        first = int(origin.ids[0]) if len(origin.ids) else 0
+        part = Part(first, len(origin.ids), weakref.ref(source))
+        made = Origin(origin.key, ids, origin.storage, False, origin.n_rows, None, part)
         self._derived[storage._cdata] = (StorageWeakRef(storage), made)
 
 

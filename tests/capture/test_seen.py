@@ -213,29 +213,6 @@ def test_unknown_samples_are_said_and_not_made_up() -> None:
     assert "--split train=EXPR" in sink.limits[0]
 
 
-def test_labels_from_numpy_have_no_ids() -> None:
-    x, y = (t.numpy() for t in make_data())
-    model, sink = Net(), Sink()
-    optimizer = loops.sgd(model)
-    rng = np.random.default_rng(0)
-    with Capture(sink):
-        for epoch in range(1, 4):
-            order = rng.permutation(N_TRAIN)
-            TRUTH.at("train", epoch)
-            for i in range(0, N_TRAIN, 16):
-                xb, yb = torch.from_numpy(x[order[i : i + 16]]), torch.from_numpy(y[order[i : i + 16]])
-                loss = F.cross_entropy(model(xb), yb)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            with torch.no_grad():
-                F.cross_entropy(model(torch.from_numpy(x[N_TRAIN:])), torch.from_numpy(y[N_TRAIN:]))
-    assert [(p.split, p.epoch) for _, p in sink.passes] == [
-        (s, e) for e in (1, 2, 3) for s in ("train", "val")
-    ]
-    assert not any(p.predictions.ids_known for _, p in sink.passes)
-
-
 def test_changed_targets_are_not_recorded_as_they_were_not() -> None:
     model, sink = Net(), Sink()
     train_loader, _, _ = make_loaders()

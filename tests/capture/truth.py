@@ -178,21 +178,26 @@ def check(
     """Compare everything that capture reported with the truth.
 
     `skip` names what the recording declares unknown, for all splits ("ids", "reported") or one
-    ("ids train", "reported val"): then it must say so itself.
+    ("ids train", "reported val"): then it must say so itself. "numbers": ids tell samples apart but
+    are not their places. "ids val after 1": not known after epoch 1.
+    "no train": such passes cannot be seen.
     """
     expected, got = TRUTH.grouped(), sink.by_key()
+    expected = {k: v for k, v in expected.items() if f"no {k[1]}" not in skip}
     assert list(expected) == sorted(got, key=list(expected).index), "runs, splits and epochs"
     judge = judge or by_classes(weights)
     offsets: dict[tuple[int, str], int] = {}
+    numbers: dict[int, int] | None = {} if "numbers" in skip else None
     for place, records in expected.items():
         passes, split = got[place], place[1]
         assert all(p.complete for p in passes), place
         judged = [
             (r.judge or judge)(np.array(r.ids), r.logits.float().numpy().astype(np.float64)) for r in records
         ]
-        known = not {"ids", f"ids {split}"} & set(skip)
+        unknown = {"ids", f"ids {split}", *(f"ids {split} after {n}" for n in range(place[2]))}
+        known = not unknown & set(skip)
         assert all(p.predictions.ids_known == known for p in passes), (place, sink.limits)
-        _check_samples(place, judged, passes, offsets, known=known)
+        _check_samples(place, judged, passes, offsets, numbers, known=known)
         if {"reported", f"reported {split}"} & set(skip):
             assert all(np.isnan(p.reported_loss) for p in passes), place
         else:
@@ -204,12 +209,21 @@ def _check_samples(
     judged: list[Judged],
     passes: list[Pass],
     offsets: dict[tuple[int, str], int],
+    numbers: dict[int, int] | None,
     *,
     known: bool,
 ) -> None:
     ids = np.concatenate([j.ids for j in judged])
     got = np.concatenate([p.predictions.sample_ids for p in passes])
-    if known:
+    if known and numbers is not None:
+        nll, mine = (
+            np.concatenate(v) for v in ([j.nll for j in judged], [p.predictions.nll for p in passes])
+        )
+        theirs = dict(zip(got[np.argsort(mine)], ids[np.argsort(nll)], strict=True))  # losses are distinct
+        assert all(numbers.setdefault(a, b) == b for a, b in theirs.items()), place
+        assert len(set(numbers.values())) == len(numbers), place
+        got = np.array([numbers[a] for a in got])
+    elif known:
         # A dataset of its own (val tensors, say) counts from 0: one offset per split is allowed.
         offset = offsets.setdefault(place[:2], int(ids.min() - got.min()))
         np.testing.assert_array_equal(np.sort(got + offset), np.sort(ids), err_msg=str(place))

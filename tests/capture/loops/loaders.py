@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import (
     ConcatDataset,
@@ -14,6 +16,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     Sampler,
+    Subset,
     SubsetRandomSampler,
     TensorDataset,
     random_split,
@@ -192,3 +195,209 @@ def batches_as_dictionaries() -> None:
         with torch.no_grad():
             for batch in val_loader:
                 TRUTH.value(criterion(model(batch["features"]), batch["label"]))
+
+
+UNKNOWN = "It is not known which samples"
+
+
+class Shards(Stream):
+    def __iter__(self) -> Iterator[Any]:
+        worker = torch.utils.data.get_worker_info()
+        assert worker is not None
+        yield from itertools.islice(super().__iter__(), worker.id, None, worker.num_workers)
+
+
+@loop("IterableDataset; workers", limits=(UNKNOWN, UNKNOWN), skip=("ids",))
+def iterable_datasets_read_by_workers() -> None:
+    train_loader = DataLoader(Shards(0, N_TRAIN), BATCH, num_workers=2)
+    val_loader = DataLoader(Shards(N_TRAIN, N_TRAIN + N_VAL), BATCH, num_workers=2)
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, criterion, optimizer, epoch)
+        evaluate(model, val_loader, criterion, epoch)
+
+
+@loop("pin_memory; workers")
+def pinned_memory() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no accelerator here
+        fit(nn.CrossEntropyLoss(), num_workers=1, pin_memory=True)
+
+
+class TensorOrder(Sampler[Any]):
+    """Gives tensors as indices, in an order of its own that depends on the epoch."""
+
+    epoch = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(self.epoch)
+        yield from torch.randperm(N_TRAIN, generator=generator)
+
+    def __len__(self) -> int:
+        return N_TRAIN
+
+
+@loop("custom samplers")
+def sampler_with_set_epoch() -> None:
+    data = TensorDataset(*make_data())
+    sampler = TensorOrder()
+    train_loader = DataLoader(data, BATCH, sampler=sampler)
+    _, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        sampler.epoch = epoch
+        train_one(model, train_loader, criterion, optimizer, epoch)
+        evaluate(model, val_loader, criterion, epoch)
+
+
+@loop("Subset; ConcatDataset")
+def subsets_of_subsets_of_concatenated_datasets() -> None:
+    x, y = make_data()
+    whole = ConcatDataset([TensorDataset(x[:70], y[:70]), TensorDataset(x[70:], y[70:])])
+    inner = Subset(whole, range(N - 1, -1, -1))  # reversed
+    train = Subset(inner, range(N - 1, N - 1 - N_TRAIN, -1))  # samples 0, 1, ...
+    val = Subset(inner, [N - 1 - i for i in range(N_TRAIN, N_TRAIN + N_VAL)])
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, DataLoader(train, BATCH, shuffle=True), criterion, optimizer, epoch)
+        evaluate(model, DataLoader(val, BATCH), criterion, epoch)
+
+
+class Augmented(Dataset[Any]):
+    def __init__(self, noise: float) -> None:
+        self.x, self.y = make_data()
+        self.noise = noise
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        x = self.x[i].clone()
+        x[1:] += self.noise * torch.randn(len(x) - 1)
+        return x, int(self.y[i])
+
+
+@loop("the same dataset behind two loaders; Subset")
+def same_files_with_and_without_augmentation() -> None:
+    order = torch.randperm(N).tolist()
+    train = Subset(Augmented(0.1), order[:N_TRAIN])
+    val = Subset(Augmented(0.0), order[N_TRAIN:])
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    train_loader, val_loader = DataLoader(train, BATCH, shuffle=True), DataLoader(val, BATCH)
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, criterion, optimizer, epoch)
+        evaluate(model, val_loader, criterion, epoch)
+
+
+@loop("Subset; HF-style rebuilt loaders")
+def loaders_and_subsets_rebuilt_for_every_evaluation() -> None:
+    data = TensorDataset(*make_data())
+
+    def loader_of(first: int, last: int, shuffle: bool) -> Any:
+        return DataLoader(Subset(data, list(range(first, last))), BATCH, shuffle=shuffle)
+
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, loader_of(0, N_TRAIN, True), criterion, optimizer, epoch)
+        evaluate(model, loader_of(N_TRAIN, N_TRAIN + N_VAL, False), criterion, epoch)
+        evaluate(model, loader_of(N_TRAIN + N_VAL, N, False), criterion, epoch, "val_2")
+
+
+@loop("zip of two loaders")
+def labelled_and_extra_data_zipped() -> None:
+    x, y = make_data()
+    main = DataLoader(TensorDataset(x[:48], y[:48]), 8, shuffle=True)
+    extra = DataLoader(TensorDataset(x[48:96], y[48:96]), 8, shuffle=True)
+    model = Net()
+    optimizer = sgd(model)
+    for epoch in range(1, EPOCHS + 1):
+        for (xa, ya), (xb, yb) in zip(main, extra, strict=True):
+            TRUTH.at("train", epoch)
+            first = F.cross_entropy(model(xa), ya)
+            TRUTH.value(first)
+            TRUTH.at("extra", epoch)
+            second = F.cross_entropy(model(xb), yb)
+            TRUTH.value(second)
+            optimizer.zero_grad()
+            (first + 0.5 * second).backward()
+            optimizer.step()
+
+
+class WholeBatches(Dataset[Any]):
+    """One item is one batch, as datasets of files do it."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.x, self.y = (t[first:last].split(BATCH) for t in make_data())
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.x[i], self.y[i]
+
+
+@loop("custom samplers; batch_size=None", limits=(UNKNOWN, UNKNOWN), skip=("ids",))
+def items_that_are_batches() -> None:
+    train_loader = DataLoader(WholeBatches(0, N_TRAIN), batch_size=None, shuffle=True)
+    val_loader = DataLoader(WholeBatches(N_TRAIN, N_TRAIN + N_VAL), batch_size=None)
+    model = Net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, criterion, optimizer, epoch)
+        evaluate(model, val_loader, criterion, epoch)
+
+
+def without_bad_samples(samples: list[Any]) -> Any:
+    kept = [s for s in samples if round(float(s[0][0]) * 1024) % 7]
+    return torch.stack([x for x, _ in kept]), torch.stack([y for _, y in kept])
+
+
+@loop("collate_fn that leaves samples out", limits=(UNKNOWN, UNKNOWN), skip=("ids",))
+def collate_that_leaves_samples_out() -> None:
+    fit(nn.CrossEntropyLoss(), collate_fn=without_bad_samples)
+
+
+def longest_first(samples: list[Any]) -> Any:
+    samples = sorted(samples, key=lambda s: -float(s[0][1]))
+    return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
+
+
+@loop("collate_fn that changes the order", limits=(UNKNOWN, UNKNOWN), skip=("ids",))
+def collate_that_sorts_samples() -> None:
+    fit(nn.CrossEntropyLoss(), collate_fn=longest_first)
+
+
+def in_order(samples: list[Any]) -> Any:
+    return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
+
+
+@loop("collate_fn of the user's own")
+def collate_that_stacks() -> None:
+    fit(nn.CrossEntropyLoss(), collate_fn=in_order)
+
+
+@loop("plain tutorial loop; batches of one sample")
+def batches_of_one_sample() -> None:
+    fit(nn.CrossEntropyLoss(), batch=1)
+
+
+@loop("workers; custom samplers")
+def workers_with_uneven_batches() -> None:
+    train_loader = DataLoader(TensorDataset(*make_data()), batch_sampler=UnevenBatches(), num_workers=2)
+    _, val_loader, _ = make_loaders(num_workers=1)
+    model = Net()
+    optimizer = sgd(model)
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        evaluate(model, val_loader, F.cross_entropy, epoch)

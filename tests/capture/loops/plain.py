@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
@@ -16,7 +17,7 @@ from torch.utils.data import (
 )
 
 from tests.capture.loops.registry import WEIGHTS, evaluate, loop, sgd, train_one
-from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, TRUTH, Net, make_data, make_loaders
+from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, TRUTH, K, Net, make_data, make_loaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,3 +246,70 @@ def frozen_then_unfrozen() -> None:
     for epoch in (3, 4):
         train_one(model, train_loader, criterion, optimizer, epoch)
         evaluate(model, val_loader, criterion, epoch)
+
+
+@loop("several models in one cell; several optimisers: alternating epochs")
+def two_models_trained_in_turn() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    models = [Net(), Net()]
+    optimizers = [sgd(model) for model in models]
+    criterion = nn.CrossEntropyLoss()
+    for epoch in (1, 2, 3):
+        for run in range(2):
+            train_one(models[run], train_loader, criterion, optimizers[run], epoch, run)
+            evaluate(models[run], val_loader, criterion, epoch, "val", run)
+
+
+@loop("several models in one cell")
+def an_ensemble_in_one_container() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    ensemble = nn.ModuleList([Net() for _ in range(3)])
+    criterion = nn.CrossEntropyLoss()
+    for run, model in enumerate(ensemble):
+        optimizer = sgd(model)
+        for epoch in (1, 2):
+            train_one(model, train_loader, criterion, optimizer, epoch, run)
+            evaluate(model, val_loader, criterion, epoch, "val", run)
+
+
+@loop("several models in one cell; loader-less: full batch")
+def a_sweep_without_loaders() -> None:
+    x, y = make_data()
+    for run, rate in enumerate((0.01, 0.1)):
+        model = Net()
+        optimizer = sgd(model, rate)
+        for epoch in range(1, 9):
+            TRUTH.at("train", epoch, run)
+            loss = F.cross_entropy(model(x[:N_TRAIN]), y[:N_TRAIN])
+            TRUTH.value(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            TRUTH.at("val", epoch, run)
+            with torch.no_grad():
+                TRUTH.value(F.cross_entropy(model(x[N_TRAIN:]), y[N_TRAIN:]))
+
+
+class Student(Net):
+    """Learns from a teacher as well."""
+
+
+@loop("KL; soft targets; distillation")
+def distillation() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    teacher, model = nn.Linear(6, K), Student()
+    optimizer = sgd(model)
+    for epoch in range(1, EPOCHS + 1):
+        TRUTH.at("train", epoch)
+        for xb, yb in train_loader:
+            with torch.no_grad():
+                soft = teacher(xb).softmax(1)
+            z = model(xb)
+            kl = F.kl_div(F.log_softmax(z / 2, 1), soft, reduction="batchmean")
+            hard = F.cross_entropy(z, yb)
+            TRUTH.value(hard)
+            loss = 0.5 * hard + 0.5 * kl
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        evaluate(model, val_loader, F.cross_entropy, epoch)
