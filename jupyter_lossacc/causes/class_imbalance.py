@@ -17,6 +17,7 @@ from jupyter_lossacc.causes.cause import (
     share_text,
     spoken,
 )
+from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.causes.wording import (
     Followed,
     follow_classes,
@@ -168,7 +169,7 @@ def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> 
         evidence=_evidence(rare, w, stuck),
         counterfactual=_counterfactual(rare, w, stuck),
         action=_action(w),
-        experiment=_experiment(rare, w, support),
+        experiment=_experiment(rare, w, after, support),
         sample_ids=_samples(rare, before, after, stuck),
         overlay=_overlay(rare, w),
         strength=float(np.clip(rare.share.value, 0, 1)) if np.isfinite(rare.share.value) else 0.0,
@@ -254,8 +255,9 @@ def _action(w: Window) -> str:
     )
 
 
-def _experiment(rare: Rare, w: Window, support: NDArray[np.int64]) -> Experiment:
+def _experiment(rare: Rare, w: Window, after: Predictions, support: NDArray[np.int64]) -> Experiment:
     who = name_classes(w.recording, rare.classes.tolist())
+    moved = moved_threshold(after, w.end)
     present = np.maximum(support, 1)
     weights = np.sqrt(present.sum() / (len(present) * present))
     values = ", ".join(f"{x:.3g}" for x in weights) if len(weights) <= 20 else "..."
@@ -272,6 +274,7 @@ def _experiment(rare: Rare, w: Window, support: NDArray[np.int64]) -> Experiment
             f"{percent(w.end.balanced_accuracy, 1)}. If neither moves, rarity is not what holds it back: "
             "other data or features are needed."
         ),
+        result="" if moved is None else str(moved),
     )
 
 

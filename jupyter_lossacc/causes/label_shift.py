@@ -73,25 +73,26 @@ def _compare(
             f"{'no more than chance or too little to matter' if clear else 'not clearly'}.",
             evidence=facts,
         )
+    reweighted = _reweighted(summary, share, classes)
     return Finding(
         cause=ID,
         verdict="supported",
         statement=_statement(recording, where, share, classes, distance),
         because=f"class proportions differ between training and {where}",
         evidence=facts,
-        counterfactual=_reweighted(summary, share, classes),
+        counterfactual=reweighted,
         action=(
             "Split with stratification, or, if the shift is real, correct for it: multiply the predicted "
             "probabilities by the ratio of the proportions and normalise. If you resample training on "
             "purpose, "
             "this is what resampling does, and the same correction restores the probabilities."
         ),
-        experiment=_experiment(where),
+        experiment=_experiment(where, reweighted),
         strength=min(1.0, 2 * distance),
     )
 
 
-def _experiment(where: str) -> Experiment:
+def _experiment(where: str, reweighted: Counterfactual | None) -> Experiment:
     return Experiment(
         code=(
             "# prior correction at evaluation time; counts per class of both splits\n"
@@ -100,6 +101,10 @@ def _experiment(where: str) -> Experiment:
         ),
         prediction=f"The {where} loss falls with the corrected logits, and accuracy does not fall. If it "
         "does not change, the difference of proportions is not what drives the loss.",
+        result=""
+        if reweighted is None
+        else f"Reweighted from the records: {reweighted.name} is {reweighted.value:.3f} instead of "
+        f"{reweighted.actual:.3f} nats.",
     )
 
 

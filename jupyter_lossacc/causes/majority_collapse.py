@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, spoken
+from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.causes.wording import CLASS_TASKS, name_classes
 from jupyter_lossacc.records import (
     ClassTable,
@@ -77,7 +78,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         if c.chance < c.nll
         else None,
         action=_action(c),
-        experiment=_experiment(recording, c),
+        experiment=_experiment(recording, c, _threshold(recording, last[-1])),
         sample_ids=_missed(recording, split, last[-1].epoch, c.major),
         strength=c.predicted,
     )
@@ -170,7 +171,16 @@ def _action(c: Collapse) -> str:
     )
 
 
-def _experiment(recording: Recording, c: Collapse) -> Experiment:
+def _threshold(recording: Recording, summary: EpochSummary) -> str:
+    """Say what another threshold would give, where two classes make that a question."""
+    try:
+        moved = moved_threshold(recording.load(summary.key), summary)
+    except KeyError:
+        return ""
+    return "" if moved is None else str(moved)
+
+
+def _experiment(recording: Recording, c: Collapse, result: str) -> Experiment:
     return Experiment(
         code=(
             "# a batch with equal parts of each class, to see whether the model can learn them at all\n"
@@ -184,6 +194,7 @@ def _experiment(recording: Recording, c: Collapse) -> Experiment:
             "epochs and the training loss falls below its start. If it stays there, the inputs carry no "
             "information about the rare classes, or the optimisation is stuck."
         ),
+        result=result,
     )
 
 

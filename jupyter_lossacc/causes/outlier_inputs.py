@@ -88,7 +88,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             "Open the listed samples: wrong scale or unit, missing preprocessing, corrupt files. Give "
             "validation the very preprocessing of training; clip or drop what cannot be repaired."
         ),
-        experiment=_experiment(split),
+        experiment=_experiment(split, far, at),
         sample_ids=predictions.sample_ids[far.rows],
         strength=far.share,
     )
@@ -154,7 +154,7 @@ def _evidence(far: _Far) -> tuple[Evidence, ...]:
     )
 
 
-def _experiment(split: str) -> Experiment:
+def _experiment(split: str, far: _Far, at: EpochSummary) -> Experiment:
     return Experiment(
         code=(
             "import jupyter_lossacc as la\n"
@@ -164,6 +164,12 @@ def _experiment(split: str) -> Experiment:
             "print(inputs.abs().amax(dim=1).median(), inputs[finding.sample_ids].abs().amax(dim=1))"
         ),
         prediction="The listed inputs have values far beyond the median of the others.",
+        result=(
+            f"Left out from the records: without these {len(far.rows)} samples the loss at epoch "
+            f"{at.epoch} is {far.rest:.3f} instead of {at.nll:.3f} nats."
+        )
+        if len(far.rows)
+        else "",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2_contingency
+from sklearn import metrics
 
 from jupyter_lossacc.causes import (
     class_divergence,
@@ -18,7 +19,10 @@ from jupyter_lossacc.causes import (
     misaligned_loss,
 )
 from jupyter_lossacc.causes.cause import window
+from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.diagnosis.decompose import decompose
+from jupyter_lossacc.diagnosis.diagnose import diagnose
+from jupyter_lossacc.diagnosis.episodes import find_episodes
 from jupyter_lossacc.records import Finding, LossInfo, Recording
 from tests import scenarios_classes as scenarios
 from tests.recordings import RecordingBuilder
@@ -245,3 +249,42 @@ def aligned(name: str) -> Recording:
             reported = torch.nn.functional.cross_entropy(z, targets, **options)  # type: ignore[arg-type]
         builder.add("val", epoch, epoch, z, targets, reported=reported.numpy())
     return builder.build()
+
+
+def test_another_threshold_is_tried_at_once_and_measured_on_other_samples() -> None:
+    """A rare class that is told apart but never said: the threshold is what hides it."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(3000) < 0.05).astype(np.int64)
+    logit = torch.as_tensor(rng.normal(size=3000) + 2.5 * y - 4.0, dtype=torch.float32)
+    builder = RecordingBuilder()
+    builder.add("val", 1, 1, torch.stack([torch.zeros(3000), logit], dim=1), torch.as_tensor(y))
+    r = builder.build()
+    moved = moved_threshold(r.predictions("val", 1), r.summary("val", 1))
+    assert moved is not None
+    assert moved.before == pytest.approx(metrics.balanced_accuracy_score(y, logit.numpy() > 0))
+    best = max(metrics.balanced_accuracy_score(y, logit.numpy() >= t) for t in np.linspace(-4, 1, 101))
+    assert 0.84 < moved.after <= best + 1e-3
+    assert moved.probability < 0.2
+    assert f"{100 * moved.after:.1f} %" in str(moved)
+
+
+def test_every_supported_cause_carries_an_experiment_and_what_the_records_allow_is_done() -> None:
+    done = {
+        "class_imbalance",
+        "majority_collapse",
+        "label_shift",
+        "misaligned_loss",
+        "class_weights_changed",
+    }
+    for cause, (make, _) in scenarios.PAIRS.items():
+        recording = make(0).build()
+        episodes = find_episodes(recording) or (episode_of(recording),)
+        held_out = tuple(e for e in episodes if e.split != "train")  # no samples of training passes are kept
+        found = [f for d in diagnose(recording, held_out) for f in d.supported if f.cause != "fluctuation"]
+        assert found, cause
+        for f in found:
+            assert f.experiment is not None, f.cause
+            compile(f.experiment.code, f.cause, "exec")
+            assert f.experiment.prediction, f.cause
+            if f.cause in done:
+                assert f.experiment.result, f.cause
