@@ -5,6 +5,7 @@ frozen panels included, to be read on GitHub. Prints seconds and the kernel's pe
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -15,9 +16,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).parent
-# The quickstart is for running it yourself, and the frameworks need an environment of their own.
+# The quickstart is for running it yourself. The frameworks need an environment of their own:
+# `.venv-frameworks/bin/python examples/execute.py --write frameworks`, after `bash .ci/setup frameworks`.
 CLEAN = ("quickstart",)
 APART = ("frameworks",)
+# Networks this small are slowed down by a second thread, on a busy machine by a lot.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 
@@ -75,7 +79,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; all by default")
     parser.add_argument("--write", action="store_true", help="keep the outputs in the notebooks")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(names())
+    unknown = set(arguments.names) - {*names(), *APART}
     if unknown:
         parser.error(f"expected some of {', '.join(names())}; got {', '.join(sorted(unknown))}")
     for name in arguments.names or names():
