@@ -181,6 +181,18 @@ def test_a_cause_can_be_drawn_into_the_chart(open_gallery):
     expect(box.get_by_role("button", name="Hide in the chart")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_cause_that_is_opened_shows_in_the_chart_what_it_would_leave(open_gallery):
+    page = open_gallery()
+    box = state(page, "both-rise")
+    box.locator("summary", has_text="Under-confidence").focus()
+    page.keyboard.press("Enter")
+    expect(box.locator(".legend").first).to_contain_text("without under-confidence")
+    expect(box.locator(".plot").first.locator(".curve[stroke-dasharray='2 3 6 3']")).to_have_count(1)
+    expect(box.locator("summary", has_text="Under-confidence")).to_be_focused()
+    box.get_by_role("button", name="Hide in the chart").click()
+    expect(box.locator(".legend").first).not_to_contain_text("without")
+
+
 def test_log_scale(open_gallery):
     page = open_gallery()
     box = state(page, "both-rise")

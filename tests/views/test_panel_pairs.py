@@ -143,3 +143,34 @@ def test_handles_stay_on_their_epochs_when_the_chart_is_zoomed(shown):
         at = handle.bounding_box()
         assert area["x"] - 15 <= at["x"] <= area["x"] + area["width"] + 1
     expect(first).to_have_attribute("aria-valuenow", "1")
+
+
+ROWS = """() => {
+    const pass = (epoch, nll, correct) => {
+        const packed = [[Float64Array, [0, 1, 2, 3]], [Int32Array, [0, 0, 1, 1]], [Int32Array, [0, 0, 1, 1]],
+            [Float32Array, nll], [Float32Array, [0.5, 0.5, 0.5, 0.5]], [Float32Array, correct]];
+        const columns = [['id', '<f8'], ['target', '<i4'], ['predicted', '<i4'], ['nll', '<f4'],
+            ['confidence', '<f4'], ['correct', '<f4']];
+        const buffers = packed.map(([kind, values]) => new DataView(new kind(values).buffer));
+        window.deliver('running', {t: 'rows', split: 'val', epoch, columns}, buffers);
+    };
+    pass(2, [1, 1, 1, 1], [1, 0, 1, 0]);
+    pass(21, [1.5, 0.5, 2, 1.25], [1, 1, 0, 0]);
+}"""
+
+
+def test_during_a_run_exact_sums_come_from_the_rows_that_are_here(open_gallery):
+    page = open_gallery()
+    box = page.locator("#state-running")
+    page.evaluate(ROWS)
+    box.get_by_role("slider", name=NAMES[0]).focus()
+    page.keyboard.press("ArrowRight")
+    table = box.get_by_role("table", name="Where the loss change from epoch 2 to 21 comes from")
+    parts = {
+        row.locator("th").text_content(): row.locator("td").all_text_contents()
+        for row in table.locator("tbody tr").all()
+    }
+    assert [cells[0] for cells in parts.values()] == ["1", "1", "1", "1", ""]
+    assert [cells[-1] for cells in parts.values()] == ["+0.125", "−0.125", "+0.25", "+0.0625", "+0.313"]
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.sent") == []

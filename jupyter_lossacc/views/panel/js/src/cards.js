@@ -93,11 +93,16 @@ function causeView(cause, card, state, view, go, rank) {
   const lead = [cause.share ? el('div', { class: 'share-row' }, shareBar(cause.share), el('span', {}, cause.share.text)) : null, cause.statement ? el('p', {}, cause.statement) : null];
   // The first cause is laid out; of the others the statement, and the rest on request.
   const rest = body(cause, card, state, view, go);
-  return el('section', { class: 'cause' }, head, lead, rank === 1 ? rest : el('details', { 'data-key': `more-${card.id}-${cause.id}` }, el('summary', {}, 'What to try, evidence, how to verify'), rest));
+  return el('section', { class: 'cause' }, head, lead, rank === 1 ? rest : el('details', { 'data-key': `more-${card.id}-${cause.id}` }, el('summary', { onclick: draws(cause, view, go) }, 'What to try, evidence, how to verify'), rest));
 }
 
+/** Who opens a cause sees in the chart what it would leave; what only a repaint opens does not count. */
+const draws = (cause, view, go) => (e) => {
+  if (!e.currentTarget.parentNode.open && cause.overlay && view.overlay !== cause.id) setTimeout(() => go.overlay(cause));
+};
+
 function otherView(cause, card, state, view, go) {
-  return el('details', { 'data-key': `cause-${card.id}-${cause.id}`, class: 'other' }, el('summary', {}, badge(cause), ' ', el('span', {}, cause.title)), cause.statement ? el('p', {}, cause.statement) : null, body(cause, card, state, view, go));
+  return el('details', { 'data-key': `cause-${card.id}-${cause.id}`, class: 'other' }, el('summary', { onclick: draws(cause, view, go) }, badge(cause), ' ', el('span', {}, cause.title)), cause.statement ? el('p', {}, cause.statement) : null, body(cause, card, state, view, go));
 }
 
 function body(cause, card, state, view, go) {

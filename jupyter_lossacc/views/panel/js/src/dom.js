@@ -37,7 +37,9 @@ export const svg = (tag, props = {}, ...kids) => fill(document.createElementNS(S
  */
 export function renew(node, ...kids) {
   const root = node.getRootNode();
-  const active = root.activeElement && node.contains(root.activeElement) ? root.activeElement.dataset.key : null;
+  const focused = root.activeElement && node.contains(root.activeElement) ? root.activeElement : null;
+  const summary = focused?.tagName === 'SUMMARY'; // named by the details around it
+  const active = (summary ? focused.parentNode : focused)?.dataset.key;
   const kept = new Map();
   for (const item of node.querySelectorAll('[data-key]')) kept.set(item.dataset.key, { open: item.open, top: item.scrollTop });
   node.replaceChildren(...kids.flat(Infinity).filter(Boolean));
@@ -46,6 +48,6 @@ export function renew(node, ...kids) {
     if (!was) continue;
     if (item.tagName === 'DETAILS' && was.open !== undefined) item.open = was.open;
     if (was.top) item.scrollTop = was.top;
-    if (item.dataset.key === active) item.focus({ preventScroll: true });
+    if (item.dataset.key === active) (summary ? item.firstElementChild : item).focus({ preventScroll: true });
   }
 }

@@ -3,6 +3,7 @@
 import { el } from './dom.js';
 import { answers, ask } from './kernel.js';
 import { decode, points, signed } from './numbers.js';
+import { groupSums, rowsOf } from './samples.js';
 
 const PAUSE = 300; // ms without a further move before the kernel is asked
 
@@ -16,7 +17,7 @@ export function describe(state, epoch) {
 }
 
 /** A card from the curves alone: exact values, no interval. */
-function fromCurves(state, [start, end]) {
+function fromCurves(state, run, [start, end]) {
   const rows = [];
   const facts = [];
   for (const curve of state.curves) {
@@ -32,9 +33,16 @@ function fromCurves(state, [start, end]) {
       }
     }
   }
-  const { word } = state.compare;
+  const { word, split } = state.compare;
   const title = `${word[0].toUpperCase()}${word.slice(1)}: epoch ${start} and epoch ${end} compared`;
-  return { id: 'pair', split: state.compare.split, start, end, title, lead: '', facts, causes: [], limits: [], ends: { start, end, rows } };
+  const joined = rowsOf(run, { split, start, end });
+  return { id: 'pair', split, start, end, title, lead: '', facts, causes: [], limits: [], ends: { start, end, rows }, ...(joined && { waterfall: { ...sums(joined, state.groups), start, end } }) };
+}
+
+/** Who moved, and how far that moves the mean loss: exact, from rows that are here. */
+function sums(joined, groups) {
+  const bars = groupSums(joined).map(([name, n, value]) => ({ label: groups[name], n, value }));
+  return { bars, total: joined.change };
 }
 
 export class Pairs {
@@ -52,7 +60,7 @@ export class Pairs {
     const state = this.state();
     const key = pair.join();
     const found = state.compare.pairs.find((p) => p.start === pair[0] && p.end === pair[1]) || this.told.get(key)?.card;
-    const quick = fromCurves(state, pair);
+    const quick = fromCurves(state, this.run, pair);
     // The curves have every split; the kernel adds what needs the samples.
     if (found) return { ...quick, ...found, ends: quick.ends };
     return { ...quick, lead: this.told.get(key)?.problem || this.waiting(state) };
@@ -95,5 +103,5 @@ export function namedChoice(state, pair, choose) {
         state.compare.named.map((n) => el('option', { value: n.epoch, selected: n.epoch === pair[i], disabled: i ? n.epoch <= pair[0] : n.epoch >= pair[1] }, `${n.name} (epoch ${n.epoch})`)),
       ]),
     );
-  return el('div', { class: 'filters' }, list(0, 'From'), list(1, 'to'), el('span', { class: 'small' }, 'or move the handles below the charts'));
+  return el('div', { class: 'filters pair-choice' }, list(0, 'From'), list(1, 'to'), el('span', { class: 'small' }, 'or move the handles below the charts'));
 }

@@ -60,7 +60,7 @@ export class Plot {
     Object.assign(this, { list, x, y, log });
     const { width, height } = this;
     const isLoss = this.pane === 'loss';
-    const ticks = (log ? logTicks : linearTicks)(y[0], y[1], Math.max(3, Math.floor(height / 38)));
+    const ticks = (log ? logTicks : linearTicks)(y[0], y[1], Math.max(4, Math.floor(height / 32)));
     const epochs = linearTicks(x[0], x[1], Math.max(2, Math.floor(width / 44)), true);
     const line = (name, at) => svg('line', { class: name, ...at });
     const across = (value, name) => line(name, { x1: 0, x2: width, y1: round(this.top(value)), y2: round(this.top(value)) });

@@ -71,6 +71,13 @@ export function join(first, last) {
   return made;
 }
 
+/** Of every group its name, its size, and its part of the change of the mean loss. */
+export function groupSums(joined) {
+  const parts = [0, 0, 0, 0];
+  for (let i = 0; i < joined.n; i++) parts[joined.group[i]] += joined.nll_change[i] / joined.n;
+  return GROUPS.map((name, g) => [name, joined.counts[g], parts[g]]);
+}
+
 /** Rows of both sides that carry the same id; both ascending. */
 function matched(a, b) {
   const [left, right] = [[], []];
