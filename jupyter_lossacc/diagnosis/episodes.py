@@ -31,6 +31,7 @@ __all__ = ["find_episodes", "settled"]
 Floats = NDArray[np.float64]
 
 _LOSS_RISES: tuple[EpisodeKind, ...] = ("both_rise", "loss_rises_accuracy_falls")
+_REACH = 60  # epochs on each side of an end among which its bend is looked for
 _GAP = 3  # epochs from the end of one stretch to the start of the next that are one movement still
 # A loss no better than guessing with the base rates, or far above the same predictions recalibrated.
 _NEAR_CHANCE = 0.95
@@ -274,7 +275,8 @@ def _bend(split: _Split, window: Window, *, at_start: bool) -> tuple[int, int] |
     """Interval of the bend nearest to one end of the stretch, from both curves at once."""
     n, length = len(split.passes), window.last - window.first + 1
     edge = window.first if at_start else window.last
-    low, high = max(edge - length // 2, 0), min(edge + length // 2, n - 1)
+    reach = min(length // 2, _REACH)
+    low, high = max(edge - reach, 0), min(edge + reach, n - 1)
     if (at_start and window.first == 0) or (not at_start and window.last == n - 1):
         epoch = int(split.epochs[edge])
         return epoch, epoch

@@ -2,7 +2,7 @@
 
 The per-sample slopes of one stretch give the sampling error of its change with all pairing between
 epochs accounted for. Only the stretches already found are examined, at no more than `MOST_EPOCHS`
-epochs each, so the cost does not grow with the run.
+epochs and `MOST_ROWS` rows each, so the cost does not grow with the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.intp]
 
 MOST_EPOCHS = 32
-MOST_SAMPLES = 100_000  # a larger split is judged from about so many, chosen by a hash of their ids
+MOST_ROWS = 4_000_000  # of all passes together: those that are not in memory any more are read from disk
+MOST_SAMPLES = 25_000  # a larger split is judged from about so many, chosen by a hash of their ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> Sa
     SamplingError or None
         None when the samples were not kept, cannot be matched, or changed.
     """
-    chosen = np.unique(np.linspace(0, len(passes) - 1, min(len(passes), MOST_EPOCHS)).round().astype(int))
+    epochs = min(len(passes), MOST_EPOCHS, max(MOST_ROWS // max(passes[-1].n_samples, 1), 4))
+    chosen = np.unique(np.linspace(0, len(passes) - 1, epochs).round().astype(int))
     centred = chosen - chosen.mean()
     weights = centred / float(centred @ centred) * (len(passes) - 1)
     ids: NDArray[np.int64] | None = None
@@ -115,19 +117,23 @@ def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> Sa
         accuracy = weight * predictions.correct[rows] + (accuracy if accuracy.size else 0.0)
     finite = np.isfinite(loss)
     kept = ids[rows][finite] if ids is not None else np.empty(0, np.int64)
-    n = 0 if ids is None else len(np.unique(ids))  # a sample that a pass holds twice is one sample still
-    if len(np.unique(kept)) < 2:
+    n = 0 if ids is None else _count(ids)  # a sample that a pass holds twice is one sample still
+    if _count(kept) < 2:
         return None
     errors = [float(_by_sample(part[finite], kept).std(ddof=1)) / sqrt(n) for part in (loss, accuracy)]
     return SamplingError(errors[0], errors[1], n)
 
 
+def _count(ids: NDArray[np.int64]) -> int:
+    return len(ids) if (np.diff(ids) > 0).all() else len(np.unique(ids))
+
+
 def _by_sample(values: Floats, ids: NDArray[np.int64]) -> Floats:
-    """One value per sample, with the same mean, from one per visit; ids ascend."""
-    first = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
-    if len(first) == len(ids):
+    """One value per sample, with the same mean, from one per visit."""
+    if _count(ids) == len(ids):
         return values
-    return np.asarray(np.add.reduceat(values, first) * len(first) / len(values), dtype=np.float64)
+    _, sample, visits = np.unique(ids, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(sample, values) * len(visits) / len(values), dtype=np.float64)
 
 
 def _some(sample_ids: NDArray[np.int64]) -> Rows:
