@@ -8,7 +8,7 @@ import { groupSums, rowsOf } from './samples.js';
 const PAUSE = 300; // ms without a further move before the kernel is asked
 
 /** Epochs of the compared split that can be chosen. */
-export const choices = (state) => state.curves.find((c) => c.id === state.compare?.split)?.epoch || [];
+export const choices = (state) => [...new Set(state.curves.find((c) => c.id === state.compare?.split)?.epoch)];
 
 /** Name of an epoch, with its values. */
 export function describe(state, epoch) {
