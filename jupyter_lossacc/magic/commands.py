@@ -92,8 +92,12 @@ def _runs(arguments: argparse.Namespace) -> Any:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from jupyter_lossacc.views.panel.show import show_run
+    from jupyter_lossacc.session import last_recorder
+    from jupyter_lossacc.views.panel.show import show_run, show_running
 
+    recorder = last_recorder()
+    if arguments.run is None and recorder is not None and not recorder.runs and show_running():
+        return  # the first epoch has not begun
     show_run(_find(arguments).findings)
 
 

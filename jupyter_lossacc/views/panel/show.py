@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections import deque
 from datetime import datetime, timezone
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -19,6 +20,7 @@ from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.panel.curves import Positions, curves
 from jupyter_lossacc.views.panel.frozen import SaveMode, frozen_bundle
 from jupyter_lossacc.views.panel.pairs import pair_card
+from jupyter_lossacc.views.panel.points import new_points
 from jupyter_lossacc.views.panel.rows import Packed, RowFeed, pass_rows
 from jupyter_lossacc.views.panel.state import panel_state
 from jupyter_lossacc.views.panel.widget import INTERVAL, Answer, Panel
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.views.samples import Portrait
 
-__all__ = ["FigureView", "PanelView", "bundle_of", "show_run"]
+__all__ = ["FigureView", "PanelView", "bundle_of", "show_run", "show_running"]
 
 
 MAX_ANSWERING = 4  # finished runs whose panels can still ask the kernel
@@ -88,7 +90,8 @@ class PanelView(NoView):
         if self._panel is not None and now - self._drawn >= INTERVAL:
             self._drawn = now
             so_far = recording()
-            self._panel.push_curves(curves(so_far, Positions(so_far)))
+            if not self._panel.push_points(partial(new_points, so_far)):
+                self._panel.push_curves(curves(so_far, Positions(so_far)))
 
     def update(self, findings: Findings) -> None:
         """Show the curves and cards as of now."""
@@ -179,15 +182,20 @@ def show_run(findings: Findings) -> None:
     The copy can ask the kernel as long as this session lasts; what it shows is in the notebook.
     """
     run_id = findings.recording.info.run_id
-    if findings.recording.status == "running":
-        live = next((view for view in _running if view.run_id in (run_id, "")), None)
-        if live is not None:
-            live.again()
-            return
+    if findings.recording.status == "running" and show_running(run_id):
+        return
     connection = Panel(_connection_state(findings), uid=f"{run_id}-{uuid4().hex[:8]}")
     connection.answer_with(answers(findings))
     keep_answering(connection)
     display(bundle_of(findings, "html", uid=connection.run), raw=True)
+
+
+def show_running(run_id: str = "") -> bool:
+    """Show the panel of a run that is going on here, too; False when there is none."""
+    live = next((view for view in _running if not run_id or view.run_id in (run_id, "")), None)
+    if live is not None:
+        live.again()
+    return live is not None
 
 
 def _connection_state(findings: Findings) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import traitlets
 from IPython import get_ipython
 
 from jupyter_lossacc.views.panel.assets import module_source
-from jupyter_lossacc.views.panel.coding import coded, coded_list
+from jupyter_lossacc.views.panel.coding import coded, coded_list, thinned
 from jupyter_lossacc.views.panel.delta import delta
 from jupyter_lossacc.views.panel.frozen import plain_text
 from jupyter_lossacc.views.panel.rows import Packed
@@ -35,6 +35,7 @@ __all__ = ["INTERVAL", "Answer", "Panel"]
 
 INTERVAL = 0.25  # seconds between live messages; at every step they would triple a short step's time
 Answer = Callable[[Mapping[str, Any]], Any]
+MAX_STEPS = 110  # per live message, which stays below a kilobyte
 RATE_WINDOW = 5.0  # seconds over which throughput is averaged
 UNKNOWN_LENGTH = 100  # steps assumed for a first epoch whose length nobody knows
 
@@ -209,6 +210,22 @@ class Panel(anywidget.AnyWidget):
             if change["set"] or change["grow"]:
                 self.send({"t": "delta", **change})
 
+    def push_points(self, find: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any] | None]) -> bool:
+        """Add to the curves what `find` says they lack; False when it cannot say and all must travel."""
+        with self._lock:
+            drawn = self._state["curves"]
+            grown = find(drawn)
+            if grown is None:
+                return False
+            for curve in drawn:
+                for column, values in grown.get(curve["id"], {}).items():
+                    if column != "from":
+                        curve[column] += values
+            self.flush()
+            if grown:
+                self.send({"t": "delta", "set": {}, "grow": grown})
+            return True
+
     def answer_with(self, answers: Mapping[str, Answer]) -> None:
         """From now on answer ``{"t": "ask", "what": ..., "id": ...}`` with what these functions return.
 
@@ -225,6 +242,8 @@ class Panel(anywidget.AnyWidget):
             if not self._pending and not self._progress_is_new:
                 return
             new = np.concatenate(self._pending, axis=1) if self._pending else np.empty((2, 0))
+            if new.shape[1] > MAX_STEPS:  # of many short steps the extremes are enough
+                new = np.stack(thinned(new[0], new[1], MAX_STEPS))
             self._since_state.append(new)
             self._pending, self._progress_is_new, self._sent = [], False, time.monotonic()
             buffers = [memoryview(row.astype("<f4")).cast("B") for row in new]
