@@ -32,6 +32,7 @@ from jupyter_lossacc.records import (
 )
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
+from jupyter_lossacc.stats.resampling import mcnemar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,12 +131,21 @@ def _z(change: Estimate) -> float:
 
 def _verdict(w: Window, r: Repair, floored: Estimate, train: tuple[float, float] | None) -> Verdict:
     change = r.refinement
-    if w.loss_change <= 0 or change.high < max(0.01, PART * w.loss_change) or floored.value <= 0:
+    # A smaller part of a rise counts where accuracy goes with it: that is no side effect.
+    part = 0.0 if _loses_accuracy(w) else PART
+    if w.loss_change <= 0 or change.high < max(0.01, part * w.loss_change) or floored.value <= 0:
         return "rejected"
     real = change.value > 0.01 and _z(change) > SURE and floored.low > 0 and floored.value > 0.005
-    if real and _falls(train) and change.value > PART * w.loss_change:
+    if real and _falls(train) and change.value > part * w.loss_change:
         return "supported"
     return "undecided"
+
+
+def _loses_accuracy(w: Window) -> bool:
+    """Tell whether clearly more samples became wrong than right (McNemar, one point at least)."""
+    if w.before is None or w.after is None or w.accuracy_change > -0.01:
+        return False
+    return mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p < 0.001
 
 
 def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
@@ -163,7 +173,13 @@ def _evidence(
         evidence(
             "rise with a noise floor repaired too", floored.value, "nats", "> 0.005", floored.value > 0.005
         ),
-        evidence("change of accuracy", w.accuracy_change, "share", "", w.accuracy_change <= 0),
+        evidence(
+            "change of accuracy",
+            w.accuracy_change,
+            "share",
+            "<= 0; where it surely falls, no share is asked",
+            w.accuracy_change <= 0,
+        ),
     ]
     if train is not None:
         fall = train[0] - train[1]

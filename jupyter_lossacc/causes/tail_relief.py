@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE"]
 
 ID = "tail_relief"
+LEARNED = 0.5  # of the fall; where so much stays with calibration repaired, the model got better
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -70,7 +71,15 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 def _verdict(w: Window, o: Outcomes, *, flat: bool) -> Verdict:
     if w.loss_change >= 0 or o.wrong_share.high < 0.5 or (w.accuracy_change >= 0 and not flat):
         return "rejected"
+    if _learned(w) >= LEARNED:
+        return "rejected"
     return "supported" if o.wrong_share.low > 0.5 and (flat or o.parts.composition > 0) else "undecided"
+
+
+def _learned(w: Window) -> float:
+    """Share of the fall that is left with calibration repaired: what the model learned."""
+    fall = w.end.calibrated_nll - w.start.calibrated_nll
+    return fall / w.loss_change if np.isfinite(fall) else 0.0
 
 
 def _statement(w: Window, o: Outcomes) -> str:
@@ -84,7 +93,7 @@ def _statement(w: Window, o: Outcomes) -> str:
 
 
 def _evidence(w: Window, o: Outcomes) -> tuple[Evidence, ...]:
-    share, parts = o.wrong_share, o.parts
+    share, parts, learned = o.wrong_share, o.parts, _learned(w)
     return (
         evidence(
             "share of the fall: wrong ones less sure",
@@ -97,6 +106,9 @@ def _evidence(w: Window, o: Outcomes) -> tuple[Evidence, ...]:
             "contribution of more wrong samples", parts.composition, "nats", "> 0", parts.composition > 0
         ),
         evidence("contribution of right samples", parts.right, "nats", "", parts.right > 0),
+        evidence(
+            "share of the fall with calibration repaired", learned, "share", f"< {LEARNED}", learned < LEARNED
+        ),
         evidence("change of accuracy", w.accuracy_change, "share", "< 0", w.accuracy_change < 0),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_lossacc.causes import CAUSES
-from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, not_tested, percent
+from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, default_split, not_tested, percent
 from jupyter_lossacc.diagnosis.headline import headline
 from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
 
@@ -48,7 +48,7 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
         _OPTIMISER,
         frozenset({"overconfidence", "overfitting", "label_noise"})
-        | {"capacity_or_noise", "class_divergence"},
+        | {"capacity_or_noise", "class_divergence", "tail_relief"},
     ),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
     "majority_collapse": frozenset({"label_noise", "growing_confidence"}),
@@ -73,7 +73,8 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
         One per episode, in their order, then one with ``episode=None``.
     """
     standing = [e for e in episodes if not e.retracted]
-    quiet = not any(e.harmful for e in standing)
+    # What is shown of the training passes answers nothing about the evaluated split.
+    quiet = not any(e.harmful and e.split == default_split(recording) for e in standing)
     about_run = {"run", "both"} | ({"no_episode", "episode_or_run"} if quiet else set())
     run_causes = [c for c in CAUSES if c.scope in about_run]
     run_findings = _examine_all(run_causes, recording, None)

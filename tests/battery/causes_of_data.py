@@ -28,7 +28,7 @@ def clean_labels(f: Family, seed: int) -> Setup:
 
 def _sure(f: Family, seed: int, epochs: int = 28) -> Setup:
     """Train long on easy data: the model is sure, and nearly always right."""
-    return setup(f, seed, n=f.many // 2, spread=f.easy, epochs=epochs, rate=f.rate)
+    return setup(f, seed, n=f.many // 2, spread=f.easy, epochs=epochs, rate=2 * f.rate)
 
 
 def confident_errors(f: Family, seed: int) -> Setup:

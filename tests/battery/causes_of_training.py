@@ -190,7 +190,7 @@ def tail_relief_healthy(f: Family, seed: int) -> Setup:
 def capacity(f: Family, seed: int) -> Setup:
     """A network that cannot tell all classes apart."""
     model = f.small(f.classes)
-    return setup(f, seed, n=f.many, spread=f.easy, epochs=30, rate=10 * f.rate, model=model, batch=128)
+    return setup(f, seed, n=f.many, spread=f.easy, epochs=40, rate=15 * f.rate, model=model)
 
 
 def capacity_healthy(f: Family, seed: int) -> Setup:
@@ -200,7 +200,7 @@ def capacity_healthy(f: Family, seed: int) -> Setup:
 
 def noise(f: Family, seed: int) -> Setup:
     """40 % of all labels are drawn at random, of so many samples that none can be memorised."""
-    s = setup(f, seed, n=f.many, spread=f.easy, epochs=20, batch=128, decay=0.1, width=16)
+    s = setup(f, seed, n=f.many, spread=f.easy, epochs=26, rate=2 * f.rate, batch=64, decay=0.3, width=16)
     s.train, _ = flip(s.train, 0.4, f.classes, seed)
     s.val, _ = flip(s.val, 0.4, f.classes, seed + 50)
     return s

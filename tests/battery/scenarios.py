@@ -79,7 +79,8 @@ def _of(
 # Reasons for what stands under `also`:
 # - a rare class carries loss against the others: its losses part ways with theirs (class_divergence);
 # - weights that grow on one class pull the losses of the classes apart, and that class is rare;
-# - labels that are wrong in training are memorised (overfitting), those wrong in validation are noise;
+# - labels that are wrong in training are memorised (overfitting), those wrong in validation are noise,
+#   against which every sure answer is too sure (overconfidence);
 # - a collapse on uninformative inputs is a plateau that the data cannot leave, on rare classes;
 # - labels of another class are wrong labels, however few or many;
 # - a second held-out split without the noise of the first is unlike it;
@@ -94,7 +95,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     _of("growing_confidence", training.growing_confidence, training.growing_stopped),
     _of("tail_relief", training.tail_relief, training.tail_relief_healthy, also="label_noise overfitting"),
     _of("capacity", training.capacity, training.capacity_healthy, "capacity_or_noise"),
-    _of("irreducible_noise", training.noise, training.capacity_healthy, "capacity_or_noise", "label_noise"),
+    _of(
+        "irreducible_noise",
+        training.noise,
+        training.capacity_healthy,
+        "capacity_or_noise",
+        "label_noise overconfidence",
+    ),
     _of("fluctuation", training.fluctuation, training.modest, twin_also="fluctuation"),
     _of("misaligned_loss", training.misaligned, training.aligned),
     _of(
@@ -120,10 +127,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     _of("learning_rate_too_high", training.rate_too_high, training.rate_healthy, also="capacity_or_noise"),
     _of("learning_rate_too_low", training.rate_too_low, training.rate_healthy),
     _of("gradient_noise", training.tiny_batches, training.rate_healthy, also="capacity_or_noise"),
-    _of("confident_errors", data.confident_errors, data.clean_labels, also="label_noise"),
-    _of("label_noise", data.label_noise, data.clean_labels),
+    _of("confident_errors", data.confident_errors, data.clean_labels, also="label_noise overconfidence"),
+    _of("label_noise", data.label_noise, data.clean_labels, also="overconfidence"),
     _of(
-        "label_noise_everywhere", data.label_noise_everywhere, data.clean_labels, "label_noise", "overfitting"
+        "label_noise_everywhere",
+        data.label_noise_everywhere,
+        data.clean_labels,
+        "label_noise",
+        "overfitting overconfidence",
     ),
     _of("outlier_inputs", data.outlier_inputs, data.clean_labels, needs_far=True),
     _of("class_imbalance", data.imbalance, data.balanced, also="class_divergence"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from jupyter_lossacc.causes import growing_confidence
-from jupyter_lossacc.causes.cause import percent, points, share_text
+from jupyter_lossacc.causes import growing_confidence, overfitting, tail_relief
+from jupyter_lossacc.causes.cause import percent, points, share_text, window
+from jupyter_lossacc.causes.repair import repair
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.stats.estimate import Estimate
 from tests.causes.cases import Case, case, over
@@ -264,3 +267,41 @@ def test_words_for_numbers() -> None:
     assert points(-0.004) == "-0.4 points"
     assert share_text(Estimate(1.1, 0.9, 1.3, "share")) == "110 % [90, 130]"
     assert share_text(Estimate(0.5, unit="share")) == "50 %"
+
+
+def test_a_loss_that_falls_by_learning_is_no_relief() -> None:
+    """In the first epochs nearly all samples are wrong, so the wrong ones carry the fall of any training."""
+    r = case("healthy").recording
+    f = tail_relief.CAUSE.examine(r, over(r, "loss_falls_accuracy_flat", 1, 4))
+    assert f is not None
+    assert f.verdict == "rejected"
+    row = next(e for e in f.evidence if e.name == "share of the fall with calibration repaired")
+    first, last = r.summary("val", 1), r.summary("val", 4)
+    assert row.value == pytest.approx(
+        (last.calibrated_nll - first.calibrated_nll) / (last.nll - first.nll), abs=1e-6
+    )
+
+
+def test_overfitting_counts_as_a_small_part_of_a_rise_where_accuracy_surely_falls() -> None:
+    """Over-confidence makes most of many rises; samples that are lost are overfitting all the same."""
+    r = case("overfitting").recording
+    e = over(r, "loss_rises_accuracy_falls", 5, 40)
+    w = window(r, e)
+    assert w is not None
+    assert w.before is not None
+    assert w.after is not None
+    assert w.accuracy_change < -0.01
+    found = overfitting.CAUSE.examine(r, e)
+    assert found is not None
+    assert found.verdict == "supported"
+    # The same rise, blown up by nine times as much over-confidence: the share of overfitting is small.
+    big = replace(w.end, nll=w.end.nll + 9 * w.loss_change)
+    grown = replace(w, end=big)
+    repaired = repair(w)
+    assert not isinstance(repaired, str)
+    assert repaired.refinement.value < overfitting.PART * grown.loss_change
+    floored, train = overfitting._floor_change(w), overfitting._training_loss(w)
+    assert overfitting._verdict(grown, repaired, floored, train) == "supported"
+    kept = replace(grown, after=replace(w.after, correct=w.before.correct))
+    unmoved = replace(kept, end=replace(big, accuracy=w.start.accuracy))
+    assert overfitting._verdict(unmoved, repaired, floored, train) != "supported"

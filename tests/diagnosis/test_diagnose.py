@@ -40,7 +40,7 @@ def fixed(
     finding = Finding(
         cause=cause,
         verdict=verdict,  # type: ignore[arg-type]
-        statement=f"{cause} is {verdict}.",
+        statement=str(rest.pop("statement", f"{cause} is {verdict}.")),
         strength=strength,
         share=None if share is None else Estimate(share, unit="share"),
         **rest,  # type: ignore[arg-type]
@@ -326,3 +326,31 @@ def test_every_cause_of_this_floor_is_registered_once() -> None:
     names = [c.id for c in CAUSES]
     assert len(set(names)) == len(names)
     assert set(names) >= MINE
+
+
+def test_an_episode_of_training_alone_leaves_the_question_about_validation_open() -> None:
+    """What is shown on the training passes must not hide a rise of the validation loss."""
+    r = case("overconfidence").recording
+    shown = over(r, "both_rise", 5, 50, split="train")
+    run = diagnose(r, (shown,))[-1]
+    assert run.episode is None
+    asked = {f.cause: f.verdict for f in run.findings}
+    assert asked["overconfidence"] == "supported"
+    assert "overconfidence" not in {f.cause for f in diagnose(r, (over(r, "both_rise", 5, 50),))[-1].findings}
+
+
+def test_a_share_that_could_be_nearly_anything_names_no_cause_without_an_episode(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording
+) -> None:
+    wide, narrow = (Estimate(1.0, low, high, "share") for low, high in ((0.3, 1.9), (0.8, 1.2)))
+    for share, verdict in ((wide, "undecided"), (narrow, "supported")):
+        cause = fixed("overconfidence", "supported", statement="It rises.")
+        finding = replace(cause.examine(recording, None), share=share)  # type: ignore[type-var]
+        monkeypatch.setattr(module, "CAUSES", (Cause("overconfidence", lambda *_, f=finding: f, "both"),))
+        run = diagnose(recording, ())[-1]
+        assert run.findings[0].verdict == verdict
+        if verdict == "supported":
+            assert "No stretch is marked" in run.headline
+        # Where an episode is shown, its interval stands beside it.
+        marked = diagnose(recording, (over(recording, "both_rise", 15, 50),))[0]
+        assert marked.findings[0].verdict == "supported"
