@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,8 +153,8 @@ class Capture:
         try:
             self._install()
         except BaseException:
-            self._patches.undo()
             _active.clear()
+            self.forget()
             raise
         self.governor.begin()
         self.journal.open = True
@@ -162,16 +163,13 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self._patches.undo()
-            self._index.close()
-            self.journal.flush()
-            self.journal.open = False
-            self._end(complete=error is None)
-        finally:
-            self.journal.open = False
-            self._patches.undo()
-            _active.clear()
+        _active.clear()
+        ending = (self._patches.undo, self._index.close, partial(self._end, complete=error is None))
+        for job in ending:
+            try:
+                job()
+            except Exception as failure:  # all the others are done
+                self._contain("end", failure)
 
     def forget(self) -> None:
         """Leave a process that was forked from the recording one as if nothing was ever recorded."""
@@ -223,6 +221,8 @@ class Capture:
             self.models.find(frozenset(), sys._getframe(1))
 
     def _end(self, *, complete: bool) -> None:
+        self.journal.flush()
+        self.journal.open = False
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
                 self._reader.close()
@@ -307,7 +307,8 @@ class Capture:
 
     def _contain(self, tap: str, error: Exception) -> None:
         """Turn a failure of ours into one warning and one limit."""
-        self._interpreter.damage()
+        with contextlib.suppress(Exception):
+            self._interpreter.damage()
         if tap in self._failed:
             return
         self._failed.add(tap)

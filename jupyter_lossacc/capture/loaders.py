@@ -164,9 +164,12 @@ class _Taps:
                 except Exception as error:
                     journal.contain("loader", error)
             original(iterator, loader)
-            current = getattr(iterator, _MARK, None)
-            if current is not None and OrderCheck.wanted(iterator):
-                iterator._collate_fn = OrderCheck(iterator._collate_fn, current, journal.contain)
+            try:
+                current = getattr(iterator, _MARK, None)
+                if current is not None and OrderCheck.wanted(iterator):
+                    iterator._collate_fn = OrderCheck(iterator._collate_fn, current, journal.contain)
+            except Exception as error:
+                journal.contain("loader", error)
 
         return init
 

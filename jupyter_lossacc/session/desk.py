@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import settled
 from jupyter_lossacc.diagnosis.summary import summarize
-from jupyter_lossacc.errors import StoreError
+from jupyter_lossacc.errors import LossAccWarning
 from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.threads import Analyst, Clerk
 from jupyter_lossacc.session.weights import keep_best
@@ -89,6 +92,7 @@ class Desk:
         self._writer = writer
         self._path = path
         self._keep = keep
+        self._on_error = on_error
         self._store_failed = False
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
@@ -112,12 +116,23 @@ class Desk:
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
         """Keep optimiser steps."""
-        self.view.steps(columns)
+        self._shown(partial(self.view.steps, columns))
         self._clerk.do(lambda: self._keep_steps(columns))
+
+    def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
+        """Show how far the loop is."""
+        self._shown(partial(self.view.progress, split, epoch, step, batch, n_batches))
+
+    def _shown(self, show: Callable[[], None]) -> None:
+        """Show something; a view that fails costs the recording nothing."""
+        try:
+            show()
+        except Exception as error:
+            self._on_error(error)
 
     def show(self, recording: Recording) -> None:
         """Take over what other processes have recorded so far."""
-        self.view.steps(self.ledger.become(recording))
+        self._shown(partial(self.view.steps, self.ledger.become(recording)))
         if self._analyst is not None:
             self.view.passed(self.ledger.recording)
             self._analyst.wake()
@@ -141,6 +156,7 @@ class Desk:
             self._write_shown()
         self.ledger.status = status
         if self._writer is not None:
+            self._write_limits()
             self._stored(lambda writer: writer.set_status(status))
             self._stored(lambda writer: writer.close())
         if whole is not None:
@@ -180,10 +196,13 @@ class Desk:
             return
         try:
             write(self._writer)
-        except (StoreError, OSError) as error:
+        except Exception as error:
             if not self._store_failed:
                 self._store_failed = True
-                self.ledger.limit(f"Writing to the store failed ({error}); the rest stays in memory.")
+                text = f"Writing to the store failed ({error}); the rest stays in memory."
+                self.ledger.limit(text)
+                with suppress(LossAccWarning):  # where warnings are errors
+                    warnings.warn(text, LossAccWarning, stacklevel=2)
 
     def _findings(self) -> Findings:
         recording = self.ledger.recording()

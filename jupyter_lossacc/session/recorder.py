@@ -7,16 +7,14 @@ import os
 import sys
 import threading
 import warnings
-from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from contextlib import AbstractContextManager, suppress
 from functools import partial
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_lossacc import store as runs_store
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError, StoreError
-from jupyter_lossacc.records import Floats, Pass, RunInfo
 from jupyter_lossacc.session.desk import Desk, View
+from jupyter_lossacc.session.identity import new_info, status_of, status_of_both
 from jupyter_lossacc.session.launch import Launcher
 from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.notes import closing_notes
@@ -34,14 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from jupyter_lossacc.capture.capture import Capture
-    from jupyter_lossacc.records import Recording
+    from jupyter_lossacc.records import Floats, Pass, Recording, RunInfo
     from jupyter_lossacc.run import Run
     from jupyter_lossacc.session.options import Options
     from jupyter_lossacc.session.ranks import PartWriter
-    from jupyter_lossacc.views.live import Findings
 
 __all__ = ["Recorder", "last_recorder", "last_run"]
 
+T = TypeVar("T")
 _started: list[Recorder] = []  # the latest recorder only
 _count = itertools.count()  # recordings of this process
 
@@ -71,6 +69,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._capture: Capture | None = None
         self._clerk = Clerk(self._failed)
         self._early_limits: list[str] = []
+        self._failures: dict[str, None] = {}
         self._open = False
 
     @property
@@ -101,16 +100,31 @@ class Recorder(AbstractContextManager["Recorder"]):
         RunNotFoundError
             When the run to resume does not exist.
         """
-        from jupyter_lossacc.capture.capture import Capture  # torch is loaded here, not on import
-
         _forget_parent()
         if _started and _started[-1]._open:
             raise CaptureError(
                 "Another recording is going on in this process. End it first; recordings do not nest."
             )
-        self._earlier = run_to_resume(self.options, _started[-1].runs if _started else ())
+        latest = _started[-1].runs if _started and self.options.resume is not None else ()
+        self._earlier = run_to_resume(self.options, latest)
+        _started[:] = [self]
+        self._open, self._pid, self._number = True, os.getpid(), next(_count)
+        try:
+            self._begin()
+        except CaptureError:
+            self._open = False
+            raise
+        except Exception as error:  # nothing is recorded then, and the training runs as ever
+            self._capture = None
+            self._failed(error)
+
+    def _begin(self) -> None:
+        from jupyter_lossacc.capture.capture import Capture  # torch is loaded here, not on import
+
         past = self._earlier.recording.summaries if self._earlier else ()
-        capture = Capture(
+        self._waiting_view = self._make_view(self)
+        self._waiting_view.open(self.options.name or "run")
+        self._capture = Capture(
             self,
             splits=self.options.split,
             stop=self.stop,
@@ -120,12 +134,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             all_samples=self.options.keep == "all",
             wrap=self._wrap,
         )
-        self._waiting_view = self._make_view(self)
-        self._waiting_view.open(self.options.name or "run")
-        self._capture = capture
-        capture.__enter__()
-        _started[:] = [self]
-        self._open, self._pid, self._number = True, os.getpid(), next(_count)
+        self._capture.__enter__()
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the recording and show what stays; a second call does nothing.
@@ -135,18 +144,19 @@ class Recorder(AbstractContextManager["Recorder"]):
         error : BaseException, optional
             What ended the training early. It is not raised again here.
         """
-        if not self._open or self._capture is None:
+        if not self._open:
             return
         self._open = False
-        self._guard(lambda: self._capture.__exit__(type(error) if error else None, error, None))  # type: ignore[union-attr]
+        if self._capture is not None:
+            self._guard(partial(self._capture.__exit__, type(error) if error else None, error, None))
         if self._launcher is not None:
             self._guard(self._launcher.close)
-        if not self._clerk.close():
+        if self._guard(self._clerk.close) is False:
             warnings.warn(
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
             )
-        status = _status(error)
-        notes = self._notes(status)
+        status = status_of(error)
+        notes = self._guard(partial(self._notes, status)) or ()
         for desk in self._desks:
             self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:
@@ -182,10 +192,12 @@ class Recorder(AbstractContextManager["Recorder"]):
         sample_ids : array-like of int, shape (n_samples,), optional
             Index of each sample in its dataset; without them samples are not compared over epochs.
         """
-        if self._capture is None or not self._open:
+        if not self._open:
             raise CaptureError(
                 "Expected an open recording; call log_batch inside `with jupyter_lossacc.record(...)`."
             )
+        if self._capture is None:
+            return  # it could not start, and has said so
         self._capture.log_batch(
             split=split, epoch=epoch, logits=logits, targets=targets, sample_ids=sample_ids
         )
@@ -199,7 +211,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Call `finish`; the error goes on."""
-        drop_taps(error)
+        self._guard(partial(drop_taps, error))
         self.finish(error)
 
     # What capture reports (training thread) ------------------------------------------------------
@@ -211,7 +223,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             name = f"{name}/{run + 1}"
         view = self._view(name)
         earlier = self._earlier if run == 0 else None
-        info = earlier.recording.info if earlier else self._new_info(name)
+        info = earlier.recording.info if earlier else new_info(name, self.options, self._cell)
         writer = self._writer(info, run, resume=earlier)
         ledger = Ledger(info if writer is None else writer.info, earlier.recording if earlier else None)
         if writer is not None:
@@ -235,7 +247,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self, run: int, split: str, epoch: int, step: int, batch: int, n_batches: int | None
     ) -> None:
         """Pass on how far the loop is."""
-        self._desks[run].view.progress(split, epoch, step, batch, n_batches)
+        self._desks[run].progress(split, epoch, step, batch, n_batches)
 
     def limit(self, sentence: str) -> None:
         """Note what could not be recorded."""
@@ -298,10 +310,10 @@ class Recorder(AbstractContextManager["Recorder"]):
             desk.ledger.limit(note)
         path = next((path for path, other in self._elsewhere.items() if other is desk), None)
         if path is not None:
-            status = _of_both(desk.ledger.status, status)
+            status = status_of_both(desk.ledger.status, status)
             self._guard(partial(runs_store.end_run, path, status))
-        findings: Findings = desk.close(status, self._meeting(desk))
-        desk.view.close(findings, tuple(notes))
+        findings = self._guard(lambda: desk.close(status, self._meeting(desk)))
+        desk.view.close(findings, tuple(notes) if findings is not None else (*notes, *self._failures))
 
     def _meeting(self, desk: Desk) -> Callable[[], Recording] | None:
         """Return what brings the parts of several processes together: rank 0 does, once they have ended."""
@@ -311,17 +323,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         if rank == 0:
             wait_for_parts(desk.path)
         return partial(whole_run, desk.path)
-
-    def _new_info(self, name: str) -> RunInfo:
-        now = datetime.now(timezone.utc)
-        return RunInfo(
-            run_id=runs_store.run_id(name, now),
-            name=name,
-            started=now.isoformat(timespec="seconds"),
-            class_names=tuple(self.options.classes),
-            versions={p: version(p) for p in ("jupyter_lossacc", "torch", "numpy")},
-            cell=self._cell,
-        )
 
     def _writer(
         self, info: RunInfo, run: int, resume: Run | None
@@ -351,33 +352,29 @@ class Recorder(AbstractContextManager["Recorder"]):
         return writer
 
     def _failed(self, error: BaseException) -> None:
+        """Turn a failure of ours into one warning and one limit."""
         what = f"{type(error).__name__}: {error}"
         text = f"lossacc met an internal error ({what}); the training goes on unchanged."
-        self.limit(text)
-        warnings.warn(text, LossAccWarning, stacklevel=2)
+        if text in self._failures:
+            return
+        self._failures[text] = None
+        with suppress(Exception):
+            self.limit(text)
+        with suppress(LossAccWarning):  # where warnings are errors, ours must not end the training
+            warnings.warn(text, LossAccWarning, stacklevel=2)
 
-    def _guard(self, job: Callable[[], object]) -> None:
+    def _guard(self, job: Callable[[], T]) -> T | None:
         try:
-            job()
+            return job()
         except Exception as error:  # a failure of ours never reaches the user's cell
             self._failed(error)
+            return None
 
 
 def _forget_parent() -> None:
     """In a process forked from a recording one: that recording goes on there, not here."""
     if _started and _started[-1]._open and _started[-1]._pid != os.getpid():
         _started.clear()
-
-
-def _of_both(elsewhere: str, here: str) -> str:
-    """How a run of started processes ended: as they say, unless they could not say it."""
-    return here if elsewhere in ("cut off", "running") and here != "finished" else elsewhere
-
-
-def _status(error: BaseException | None) -> str:
-    if error is None:
-        return "finished"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def last_recorder() -> Recorder | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ class Clerk:
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._on_error = on_error
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def do(self, job: Callable[[], None]) -> None:
-        """Queue a job; the first one starts the thread."""
-        if self._thread.ident is None:
-            self._thread.start()
+    def do(self, job: Callable[[], None] | None) -> None:
+        """Queue a job; the first one starts the thread, and a thread that has died is replaced."""
         self._jobs.put(job)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
+            self._thread.start()
 
     def wait(self, timeout: float) -> bool:
         """Block until every job queued so far is done; False after `timeout` seconds."""
@@ -47,9 +49,9 @@ class Clerk:
 
     def close(self, timeout: float = 60.0) -> bool:
         """Finish the queued jobs and end the thread; False if it did not end in time."""
-        if self._thread.ident is None:
+        if self._thread is None:
             return True
-        self._jobs.put(None)
+        self.do(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -58,7 +60,8 @@ class Clerk:
             try:
                 job()
             except Exception as error:  # a failure of ours never reaches the training
-                self._on_error(error)
+                with suppress(Exception):
+                    self._on_error(error)
 
 
 class Analyst:
@@ -92,6 +95,7 @@ class Analyst:
             try:
                 self._analyse()
             except Exception as error:  # a failure of ours never reaches the training
-                self._on_error(error)
+                with suppress(Exception):
+                    self._on_error(error)
             spent = time.monotonic() - began
             self._end.wait(min(spent * (1 / DUTY - 1), 10.0))
