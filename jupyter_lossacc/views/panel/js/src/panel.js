@@ -4,13 +4,13 @@ import { adviceView, cardView } from './cards.js';
 import { Charts } from './charts.js';
 import { el, renew } from './dom.js';
 import { fillLegend, readAloud } from './legend.js';
-import { count, duration, number } from './numbers.js';
 import { GLYPHS } from './overlay.js';
 import { pageView } from './page.js';
 import { Pairs, choices as epochChoices, describe, namedChoice } from './pair.js';
 import { pictureOf } from './picture.js';
 import { EpochRange } from './range.js';
 import { saveMenu } from './save.js';
+import { StatusLine } from './status.js';
 import { stopper } from './stop.js';
 import style from './style.css';
 import { watchTheme } from './theme.js';
@@ -29,7 +29,6 @@ export class PanelView {
     this.alive = true;
     this.dirty = false;
     this.epoch = null;
-    this.message = '';
     // A shadow root keeps the page's styles out; with it, the attribute keeps JupyterLab's
     // command-mode shortcuts (b, x, d d) from firing while focus is inside.
     const host = el('div', { 'data-lm-suppress-shortcuts': 'true', class: 'lossacc-host' });
@@ -55,18 +54,16 @@ export class PanelView {
 
   build() {
     const button = (name, onclick, props = {}) => el('button', { class: 'btn', onclick, ...props }, name);
-    this.status = el('div', { class: 'status' });
-    this.spoken = el('span', { class: 'hidden', role: 'status', 'aria-live': 'polite' });
+    this.status = new StatusLine(this.store);
     this.log = button('Log loss', () => this.setLog(!this.choice.log), { 'aria-pressed': String(this.choice.log) });
     this.reset = button('Reset zoom', () => this.charts.resetZoom());
-    const stop = { model: this.model, store: this.store, running: () => this.running, say: (text) => this.say(text) };
+    const stop = { model: this.model, store: this.store, running: () => this.running, say: (text) => this.status.say(text) };
     this.stops = el('span', { class: 'stops' }, button('Stop', stopper(stop), { class: 'btn stop' }), button('Stop after this epoch', stopper(stop, 'epoch'), { class: 'btn stop later' }));
-    this.meter = el('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Batches of this pass', 'aria-valuemin': 0 }, el('i'));
     const save = saveMenu({
       picture: () => pictureOf(this.panel, this.charts, this.state),
       state: () => this.state,
       card: () => this.contentOf(this.choice.card),
-      say: (text) => this.whisper(text),
+      say: (text) => this.status.whisper(text),
     });
     this.name = el('strong', { class: 'name', dir: 'auto' });
     this.headline = el('div', { class: 'headline', role: 'status' });
@@ -79,15 +76,15 @@ export class PanelView {
     const charts = el('div', { class: 'charts' });
     this.panel.append(
       el('header', { class: 'head' }, el('span', { class: 'brand' }, 'lossacc'), this.name, el('span', { class: 'gap' }), el('span', { class: 'tools' }, this.log, this.reset, save), this.stops),
-      this.status,
-      this.meter,
+      this.status.line,
+      this.status.meter,
       this.verdict,
       charts,
       this.marks,
       this.chips,
       this.slot,
       this.limits,
-      this.spoken,
+      this.status.spoken,
     );
     this.pairs = new Pairs(this.model.get('run'), () => this.state, () => this.alive && this.paintSlot());
     this.charts = new Charts(charts, this.store, this.choice, {
@@ -96,7 +93,7 @@ export class PanelView {
       viewChanged: () => this.showZoom(),
       drawn: () => this.paintRange(),
       announce: (epoch) => {
-        this.spoken.textContent = readAloud(this.charts.lists, epoch);
+        this.status.speak(readAloud(this.charts.lists, epoch));
       },
     });
     this.range = new EpochRange(this.charts.plots[1], {
@@ -108,7 +105,7 @@ export class PanelView {
 
   /** A message came; draw at the next frame, once. */
   heard(what) {
-    if (what === 'ack') return this.say(this.store.acknowledged === 'epoch' ? 'Stopping at the end of this epoch …' : 'Stopping after this step …');
+    if (what === 'ack') return this.status.say(this.store.acknowledged === 'epoch' ? 'Stopping at the end of this epoch …' : 'Stopping after this step …');
     if (what === 'rows') return this.choice.tab === 'samples' && this.repaintSlot();
     if (what === 'state') this.stale = true;
     if (this.dirty || !this.alive) return;
@@ -125,7 +122,7 @@ export class PanelView {
   paintLive() {
     this.charts.update();
     this.showEpoch(this.epoch);
-    this.paintStatus();
+    this.status.paint();
   }
 
   paint() {
@@ -135,10 +132,9 @@ export class PanelView {
     panel.setAttribute('aria-label', `Loss and accuracy of run ${state.run.name}`);
     this.name.textContent = state.run.name;
     this.stops.hidden = !this.running;
-    this.meter.hidden = !this.running;
-    if (!this.running) this.message = '';
+    if (!this.running) this.status.message = '';
     this.suggest();
-    this.paintStatus();
+    this.status.paint();
     this.paintHeadline();
     this.applyOverlay();
     this.charts.openCard = this.choice.card;
@@ -155,36 +151,6 @@ export class PanelView {
   suggest() {
     const { card, tone } = this.state.headline;
     if (this.choice.card === undefined && !this.running && tone !== 'good') this.choice.card = card;
-  }
-
-  paintStatus() {
-    const { progress } = this.store;
-    let text = this.state.status_line;
-    if (this.running && progress.epoch != null) {
-      const { batch, batches, split, rate, left, lr } = progress;
-      const where = batch == null ? null : `batch ${count(batch)}${batches ? ` of ${count(batches)}` : ''}`;
-      const part = split && split !== 'train' ? `evaluating (${split})` : null;
-      text = ['Running', `epoch ${progress.epoch}`, part, where, left != null && `${duration(left)} left in this epoch`, rate && `${count(rate)} samples/s`, lr != null && `learning rate ${number(lr)}`].filter(Boolean).join(' · ');
-      this.meter.firstChild.style.width = `${batches ? Math.min(100, (100 * batch) / batches) : 0}%`;
-      this.meter.setAttribute('aria-valuemax', batches || 1);
-      this.meter.setAttribute('aria-valuenow', batches ? batch : 0);
-    }
-    // Until the epoch ends there is still something to watch.
-    const goesOn = this.running && this.store.acknowledged === 'epoch';
-    this.status.textContent = this.message ? `${this.message}${goesOn ? ` ${text.replace('Running · ', '')}` : ''}` : text;
-    this.status.dataset.status = this.state.status;
-  }
-
-  say(text) {
-    this.message = text;
-    this.spoken.textContent = text;
-    this.paintStatus();
-  }
-
-  /** Say something that is over in a moment. */
-  whisper(text) {
-    this.say(text);
-    setTimeout(() => this.message === text && this.alive && this.say(''), 4000);
   }
 
   paintHeadline() {
