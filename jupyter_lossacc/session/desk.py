@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jupyter_lossacc.records import Floats, Pass, Recording
+    from jupyter_lossacc.records import EpochSummary, Floats, Pass, Predictions, Recording
     from jupyter_lossacc.session.ledger import Ledger
     from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.store import RunWriter
 
 __all__ = ["Desk", "View"]
+
+SHORT_PASS = 0.05  # seconds: writing a pass takes 10 to 20 milliseconds
+MAX_BEHIND = 256  # short passes that may be on their way to the disk
 
 
 class View(Protocol):
@@ -94,6 +99,9 @@ class Desk:
         self._keep = keep
         self._on_error = on_error
         self._store_failed = False
+        self._last_pass = -math.inf
+        self._n_queued = self._n_kept = 0  # passes given to the clerk, and taken by it
+        self._unwritten: list[tuple[EpochSummary, Predictions | None]] = []  # the clerk's
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
@@ -107,11 +115,19 @@ class Desk:
         return Run(self.ledger.recording(), path=self.path, data=self._data)
 
     def pass_finished(self, passed: Pass, weights: Mapping[str, Any] | None = None) -> None:
-        """Keep a pass and its weights; the pass before it is on disk when this returns."""
-        if not self._clerk.wait(timeout=20.0):
+        """Keep a pass and its weights.
+
+        The pass before it is on disk when this returns. Only passes that follow each other faster than
+        files can be written go to disk together, a moment later.
+        """
+        now, before = time.monotonic(), self._last_pass
+        self._last_pass = now
+        behind = now - before >= SHORT_PASS or self._n_queued - self._n_kept >= MAX_BEHIND
+        if behind and not self._clerk.wait(timeout=20.0):
             self.limit(
                 "The disk is slower than the training: the newest passes may be missing after a crash."
             )
+        self._n_queued += 1
         self._clerk.do(lambda: self._keep_pass(passed, weights))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
@@ -156,6 +172,7 @@ class Desk:
             self._write_shown()
         self.ledger.status = status
         if self._writer is not None:
+            self._write_passes()
             self._write_limits()
             self._stored(lambda writer: writer.set_status(status))
             self._stored(lambda writer: writer.close())
@@ -164,20 +181,28 @@ class Desk:
         return self._findings()
 
     def _keep_pass(self, passed: Pass, weights: Mapping[str, Any] | None) -> None:
+        self._n_kept += 1
         summary = summarize(passed)
         if passed.data is not None:
             self._data[passed.split] = passed.data
         # Samples seen in training mode are recorded mid-update: kept only when asked for.
         wanted = self._keep == "all" or not (passed.training and passed.split == "train")
         predictions = passed.predictions if wanted else None
-        self._stored(lambda writer: writer.append(summary, None if self._keep == "none" else predictions))
+        self._unwritten.append((summary, None if self._keep == "none" else predictions))
         self.ledger.append(summary, predictions)
+        if self._n_kept == self._n_queued or weights is not None or len(self._unwritten) >= MAX_BEHIND:
+            self._write_passes()
         if weights is not None:
             series = self.ledger.recording().series(summary.split)
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
             self.view.passed(self.ledger.recording)
             self._analyst.wake()
+
+    def _write_passes(self) -> None:
+        passes, self._unwritten = self._unwritten, []
+        if passes:
+            self._stored(lambda writer: writer.append_all(passes))
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
         self._stored(lambda writer: writer.append_steps(columns))

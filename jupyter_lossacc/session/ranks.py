@@ -78,9 +78,9 @@ class PartWriter:
         """Folder of the run; None as long as it is not found."""
         return None if self._writer is None else self._writer.path
 
-    def append(self, summary: EpochSummary, predictions: Predictions | None = None) -> None:
-        """Write a finished pass."""
-        self._do(lambda writer: writer.append(summary, predictions))
+    def append_all(self, passes: Sequence[tuple[EpochSummary, Predictions | None]]) -> None:
+        """Write finished passes."""
+        self._do(lambda writer: writer.append_all(passes))
 
     def append_steps(self, columns: Mapping[str, Floats]) -> None:
         """Take rows of optimiser steps."""

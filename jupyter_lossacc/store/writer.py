@@ -99,20 +99,28 @@ class RunWriter:
 
     def append(self, summary: EpochSummary, predictions: Predictions | None = None) -> None:
         """Write a finished pass: its steps, its per-sample records (if given), then its row of metrics."""
+        self.append_all([(summary, predictions)])
+
+    def append_all(self, passes: Sequence[tuple[EpochSummary, Predictions | None]]) -> None:
+        """Write several finished passes at once: three files cost more than many rows."""
         self._flush_steps()
-        if predictions is not None:
-            table, options = tables.predictions_table(self.info.run_id, predictions)
-            tables.write_table(predictions_path(self.path, summary.key, self.rank), table, **options)
-        number, self._next_pass = self._next_pass, self._next_pass + 1
-        table = tables.summaries_table(self.info.run_id, [number], [summary])
-        tables.write_table(self._part("metrics", number, number), table, **tables.METRICS_PACKING)
+        for summary, predictions in passes:
+            if predictions is not None:
+                table, options = tables.predictions_table(self.info.run_id, predictions)
+                tables.write_table(predictions_path(self.path, summary.key, self.rank), table, **options)
+        summaries = [summary for summary, _ in passes]
+        first, self._next_pass = self._next_pass, self._next_pass + len(passes)
+        table = tables.summaries_table(self.info.run_id, range(first, self._next_pass), summaries)
+        tables.write_table(self._part("metrics", first, self._next_pass - 1), table, **tables.METRICS_PACKING)
+        # Of several ranks each knows its own part only, which is not the run's number.
+        alone = self._head.get("ranks", 1) == 1
+        evaluated = [s for s in summaries if not s.training and alone]
         self._set(
-            epochs=max(summary.epoch if summary.complete else 0, self._head.get("epochs", 0)),
-            steps=max(summary.step, self._head.get("steps", 0)),
+            epochs=max(self._head.get("epochs", 0), *(s.epoch if s.complete else 0 for s in summaries)),
+            steps=max(self._head.get("steps", 0), *(s.step for s in summaries)),
             passes=self._next_pass,
-            splits=list(dict.fromkeys([*self._head.get("splits", ()), summary.split])),
-            # Of several ranks each knows its own part only, which is not the run's number.
-            **({} if summary.training or self._head.get("ranks", 1) > 1 else {"last": _glance(summary)}),
+            splits=list(dict.fromkeys([*self._head.get("splits", ()), *(s.split for s in summaries)])),
+            **({"last": _glance(evaluated[-1])} if evaluated else {}),
         )
         if len(metrics_parts(self.path, self.rank)) > PARTS_BEFORE_MERGE:
             self._merge_metrics()

@@ -179,7 +179,7 @@ def test_a_full_disk_keeps_the_run_in_memory(tmp_path: Path, monkeypatch: pytest
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jupyter_lossacc.store.writer.RunWriter.append", full)
+    monkeypatch.setattr("jupyter_lossacc.store.writer.RunWriter.append_all", full)
     training = Training(epochs=3)
     with la.record("full", store=tmp_path, view="none"):
         training.run()
