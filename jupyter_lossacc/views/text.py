@@ -8,9 +8,11 @@ from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Findin
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line, with_diagnosis
 from jupyter_lossacc.views.words import (
     VERDICTS,
+    capitalized,
     cause_title,
     episode_title,
     evidence_words,
+    here,
     interval,
     limits_of,
     measured,
@@ -107,8 +109,10 @@ def _episode(recording: Recording, episode: Episode, diagnosis: Diagnosis | None
     for name, change in (("Loss", episode.loss_change), ("Accuracy", episode.accuracy_change)):
         span = interval(change)
         rows.append(f"{name}: {measured(change)}" + (f" (95 %: {span})" if span else ""))
-    answer, ground = reach(episode, series[-1].n_samples if series else 0)
-    rows.append(f"On new data: {answer} ({ground})")
+    n_samples = series[-1].n_samples if series else 0
+    where, sure, why = here(episode, n_samples)
+    answer, ground = reach(episode, n_samples)
+    rows += [f"{capitalized(where)}: {sure} ({why})", f"On new data: {answer} ({ground})"]
     yield _bullets(rows)
     if diagnosis is not None:
         yield diagnosis.headline

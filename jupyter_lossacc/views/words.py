@@ -29,6 +29,7 @@ __all__ = [
     "epochs_of",
     "epochs_seen",
     "evidence_words",
+    "here",
     "interval",
     "limits_of",
     "measured",
@@ -299,14 +300,20 @@ def short_verdict(episode: Episode, diagnosis: Diagnosis | None) -> str:
     return kind if episode.kind == "loss_falls_accuracy_flat" else f"{kind}: cause undecided"
 
 
+def here(episode: Episode, n_samples: int) -> tuple[str, str, str]:
+    """Say of which samples the movement is sure: where, the answer, and what it rests on."""
+    where = "on this validation set" if episode.split == "val" else "on these samples"
+    return where, "sustained", f"more than the wobble between epochs, on these {n_samples:,} samples"
+
+
 def reach(episode: Episode, n_samples: int) -> tuple[str, str]:
     """Say whether the movement is expected on new data too: the answer, and what it rests on."""
     if episode.holds_on_new_data == "yes":
-        return "expected too", f"sampling error of the {n_samples:,} samples included"
+        return "expected too", f"also with the sampling error of {n_samples:,} samples"
     needed = ""
     if episode.n_needed is not None and episode.n_needed > n_samples:
         needed = f"; about {quantity(float(f'{episode.n_needed:.2g}'), 'samples')} would decide it"
-    return "undecided", f"sure on these {n_samples:,} samples{needed}"
+    return "undecided", f"other {n_samples:,} samples might not show it{needed}"
 
 
 def class_name(recording: Recording, index: int) -> str:

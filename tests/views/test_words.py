@@ -52,8 +52,10 @@ def test_three_significant_digits_and_no_hyphen_for_minus(value):
 def test_an_undecided_movement_says_how_many_samples_would_decide_it():
     assert words.reach(EPISODE, 1500) == (
         "undecided",
-        "sure on these 1,500 samples; about 4,300 samples would decide it",
+        "other 1,500 samples might not show it; about 4,300 samples would decide it",
     )
+    where, answer, _ = words.here(EPISODE, 1500)
+    assert (where, answer) == ("on this validation set", "sustained")
     assert words.reach(replace(EPISODE, holds_on_new_data="yes"), 1500)[0] == "expected too"
 
 

@@ -16,6 +16,7 @@ from jupyter_lossacc.views.words import (
     episode_title,
     epochs_of,
     evidence_words,
+    here,
     interval,
     measured,
     number,
@@ -142,7 +143,9 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
         notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
     rows.append(["when", epochs_of(episode), ", ".join(notes)])
     series = recording.series(episode.split)
-    rows.append(["on new data", *reach(episode, series[-1].n_samples if series else 0)])
+    n_samples = series[-1].n_samples if series else 0
+    rows.append([*here(episode, n_samples)])
+    rows.append(["on new data", *reach(episode, n_samples)])
     return rows
 
 
