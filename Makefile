@@ -65,9 +65,16 @@ screenshot: ## Take the README's pictures of the panel from the quickstart
 	@LOSSACC_CHROMIUM="$$(bash .ci/setup chromium)" $(PY) examples/screenshot.py
 
 .PHONY: bench
-bench: ## Measure what recording costs a training loop
+bench: ## Measure what recording and the panel cost
 	@bash .ci/setup test
 	@$(PY) examples/bench.py
+	@bash .ci/setup browser
+	@LOSSACC_CHROMIUM="$$(bash .ci/setup chromium)" $(PY) examples/bench_panel.py
+
+.PHONY: gallery
+gallery: ## Write gallery.html: every state of the panel on one page
+	@bash .ci/setup test
+	@$(PY) -m tests.views.gallery gallery.html --causes
 
 .PHONY: studies
 studies: ## Make the documentation's tables again (hours)
