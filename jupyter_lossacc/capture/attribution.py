@@ -54,7 +54,7 @@ class Attribution:
             self.loaders = True
             event.match.batch.rows_used = event.match.first + event.n_rows
         elif event.origin is not None:
-            self.holding.note(event.origin, self.counters.steps)
+            self.holding.note(event.origin, self.counters.steps, self.counters.backwards)
 
     def classifies(self, event: LossEvent) -> bool:
         """Whether the predictions can be read as classes; counts what cannot."""
@@ -101,6 +101,7 @@ class Attribution:
         columns = event.columns
         if event.match is None:
             origin = event.origin
+            columns = self._folded(event, columns)
             ids = self._by_input(event, columns.shape[1]) if self.by_input else None
             if ids is not None:  # for all of a run, once for a part: sets keep their names
                 return columns, ids
@@ -117,6 +118,15 @@ class Attribution:
         if ids is not None:
             ids = ids[first : first + n]
         return columns, ids if ids is not None and len(ids) == n else None
+
+    @staticmethod
+    def _folded(event: LossEvent, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tokens of the sequences that the model was given → sequences."""
+        n = 0 if event.prints is None else len(event.prints)
+        if not 0 < n < columns.shape[1] or columns.shape[1] % n:
+            return columns
+        event.logits = event.targets = None
+        return fold_columns(columns, n)
 
     def _by_input(self, event: LossEvent, n: int) -> Ids | None:
         """Recognise samples by what the model was given, where no loader gives batches."""

@@ -291,6 +291,7 @@ class Interpreter:
         if event.phase == "train":
             run.add_root(event, columns.shape[1])
             root = event.root
+            self.counters.unknown_criteria += event.call.name == "unknown"
             by_hand = event.call.reduction == "none" and math.isnan(event.criterion)
             run.combined |= by_hand and root is not None and root.value is not None
             opened = self.passes.training(event, ids, revisited=attribution.revisited)

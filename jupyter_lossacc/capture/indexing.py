@@ -102,6 +102,7 @@ class IndexTap:
         try:
             if _could_be_target(result):
                 self.journal.entries.append((INDEX, result, tensor, index))
+                self.journal.n_light += 1
         except Exception as error:
             self.journal.contain("indexing", error)
 

@@ -70,6 +70,7 @@ class Journal:
         self.inside_step = 0  # an optimiser is running the user's closure
         self.n_steps = 0
         self.n_losses = 0
+        self.n_light = 0  # entries that only tell where rows come from
         self.source: LoaderPass | None = None  # of the batch given last
         self.pending: dict[int, int] = {}  # autograd sequence number of a loss -> step at its call
         self._frozen: dict[int, tuple[weakref.ref[Tensor], int, Tensor]] = {}
@@ -113,13 +114,13 @@ class Journal:
         """Flush when enough has gathered, or when another pass has begun: the one before is then kept."""
         if self.hold:
             return
-        full = len(self.entries) >= MAX_ENTRIES or self.n_bytes >= MAX_BYTES
+        full = len(self.entries) >= MAX_ENTRIES + self.n_light or self.n_bytes >= MAX_BYTES
         if full or (border and self.border):
             self.flush()
 
     def flush(self) -> None:
         """Hand over what has gathered; a failure is contained and costs only these entries."""
-        entries, self.entries, self.n_bytes, self.border = self.entries, [], 0, False
+        entries, self.entries, self.n_bytes, self.n_light, self.border = self.entries, [], 0, 0, False
         was_open, self.open = self.open, False  # nothing that reading does may be recorded
         try:
             # The user may flush us from within autocast or inference mode.

@@ -265,6 +265,8 @@ class _Taps:
             self.journal.first_batch()
         self.journal.n_bytes += sum(leaf.nbytes for leaf in leaves)
         self.journal.entries.append((BATCH, batch))
+        if self.journal.learner is not None and self.journal.model is None:
+            self.journal.learner.arm()
         self.journal.source = current
 
     @staticmethod

@@ -49,12 +49,11 @@ class OutputTaps:
             return
         self._hooked.add(module)
         self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
-
     def covered(self) -> None:
         """Note that a known loss was trained on."""
         self.n_covered += 1
 
-    def note(self, module: Module, output: Any) -> None:
+    def note(self, module: Module, inputs: Any, output: Any) -> None:
         """Entry: (OUTPUT, output, version, whether it has a graph, module.training)."""
         journal = self.journal
         if module not in self.called:
@@ -62,6 +61,8 @@ class OutputTaps:
         tensor = _first_tensor(output)
         if tensor is None:
             return
+        if journal.wants_inputs:
+            self.note_input(inputs, tensor)
         graph = tensor.requires_grad
         if graph and journal.learner is not None:
             journal.learner.arm()
@@ -74,13 +75,14 @@ class OutputTaps:
         journal.n_bytes += tensor.nbytes
         journal.entries.append((OUTPUT, tensor, version, graph, module.training))
 
-    def note_input(self, inputs: Any) -> None:
-        """Entry: (INPUT, fingerprints of the rows), for loops without loaders."""
+    def note_input(self, inputs: Any, output: Tensor) -> None:
+        """Entry: (INPUT, fingerprints of the rows, memory of the output), for loops without loaders."""
         given = next((v for v in inputs if isinstance(v, Tensor) and is_plain(v)), None)
         with torch.no_grad():
             prints = None if given is None else row_fingerprints(given)
         if prints is not None:
-            self.journal.entries.append((INPUT, prints))
+            self.journal.entries.append((INPUT, prints, output.untyped_storage().data_ptr()))
+            self.journal.n_light += 1
 
 
 class _Hook:
@@ -95,9 +97,7 @@ class _Hook:
         journal = self.taps.journal
         if journal.here():
             try:
-                if journal.wants_inputs:
-                    self.taps.note_input(inputs)
-                self.taps.note(module, output)
+                self.taps.note(module, inputs, output)
             except Exception as error:
                 journal.contain("output", error)
 

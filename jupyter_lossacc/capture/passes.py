@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PassKeeper"]
 
 Ids = NDArray[np.int64]
+_SEEN_AGAIN = 0.5  # of a batch: the set is gone through again, not drawn from at random
 _BY_INPUT = -1  # stands for the tensor where samples come from none that is known
 
 
@@ -229,7 +230,9 @@ class PassKeeper:
         key = ("train", root)
         opened = run.open.get(key)
         part = _part(origin, ())
-        n_rows = part[1] if part is not None else 0 if origin is None else origin.n_rows
+        if part is not None:
+            run.rows_cut_from = part[1]
+        n_rows = run.rows_cut_from or (0 if origin is None else origin.n_rows)
         # Inputs that may never come again tell nothing about epochs.
         told = ids if origin is not None or self.recurring() else None
         if opened is None or run.begins_epoch_without_loader(told, n_rows):
@@ -255,7 +258,7 @@ class PassKeeper:
             opened.step != run.step
             or (whole and opened.whole_sets)
             or opened.n_samples >= run.sizes.get(opened.group, math.inf)
-            or (ids is not None and bool(np.isin(ids, opened.all_ids()).any()))
+            or (ids is not None and float(np.isin(ids, opened.all_ids()).mean()) > _SEEN_AGAIN)
         ):
             self.finish(opened, complete=True)
             opened = None
@@ -326,7 +329,10 @@ class PassKeeper:
             opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
 
     def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
-        if opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss()):
+        bare = (
+            opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss())
+        )
+        if bare and self.counters.unknown_criteria:
             self.limit(
                 f"The criterion is computed by hand or inside a compiled function, and its value on the "
                 f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "
@@ -367,7 +373,7 @@ def _part(origin: Origin | None, known: Container[Any]) -> tuple[int, int] | Non
         return None
     place = (part.first, part.n_rows)
     # A tensor that is gone may have been a batch's own, cut into micro-batches.
-    kept = part.tensor() is not None or ("memory", _memory(origin, origin.ids), place) in known
+    kept = part.kept() or ("memory", _memory(origin, origin.ids), place) in known
     return place if kept else None
 
 

@@ -175,10 +175,22 @@ class Reader:
             self._criterion(entry[1], scalars)
             return None
         if kind == INPUT:
-            self._prints = entry[1]
+            self._input(*entry[1:])
+            return None
+        if kind == INDEX:
+            self.origins.indexed(*entry[1:])
             return None
         self._recent.clear()
+        if kind != OUTPUT:
+            self._prints = None
         return self._event(kind, entry, scalars)
+
+    def _input(self, prints: Tensor, output: int) -> None:
+        """Connect an input with the next loss, or with the one that the model has just computed itself."""
+        inside = self._recent and output and self.unseen.last_loss == output
+        self._prints = None if inside else prints
+        if inside and self._recent[-1].n_rows % len(prints) == 0:
+            self._printed.append((self._recent[-1], prints))
 
     def _criterion(self, value: Tensor, scalars: list[Any]) -> None:
         if not self.unseen.criterion(value):
@@ -197,8 +209,6 @@ class Reader:
             item = OptimizerEvent(self._order, *entry[1:])
         elif kind == OUTPUT:
             self.unseen.output(entry)
-        elif kind == INDEX:
-            self.origins.indexed(*entry[1:])
         else:  # BATCH and PASS_END carry what they are about
             item = entry[1]
             if kind == BATCH:
@@ -226,8 +236,9 @@ class Reader:
             event.origin = self.origins.of(rest[0])
         event.n_rows = len(target) if target.dim() else 1
         prints = self._prints
-        if event.match is None and prints is not None and len(prints) == event.n_rows:
+        if event.match is None and prints is not None and event.n_rows % len(prints) == 0:
             self._printed.append((event, prints))
+            self._prints = None  # a later loss is none of that input, or a second look at it
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):
             event.dropped = True
             self.n_overwritten += 1

@@ -72,6 +72,7 @@ class Run:
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
     samples_drawn: int = 0
+    rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
     # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
     labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
     rows: list[tuple[float, ...]] = field(default_factory=list)

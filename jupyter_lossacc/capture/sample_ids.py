@@ -28,6 +28,7 @@ Ids = NDArray[np.int64]
 StorageWeakRef: Any = reductions.StorageWeakRef
 _RECENT = 8  # used batches whose targets are kept for comparison
 _MAX_ORIGINS = 4096
+_LONG = 8  # more micro-batches than a batch is cut into
 _MAX_WAITING = 64  # batches fetched ahead of their loss
 
 
@@ -150,6 +151,11 @@ class Part:
     first: int  # its rows in the tensor that everything is traced to
     n_rows: int
     tensor: weakref.ref[Tensor]
+    n_cuts: int = 0
+
+    def kept(self) -> bool:
+        """Whether it is a set and not one batch: it still exists, or was cut more often than a batch is."""
+        return self.tensor() is not None or self.n_cuts >= _LONG
 
 
 @dataclass(slots=True)
@@ -178,19 +184,21 @@ class Holding:
 
     def __init__(self) -> None:
         self._last: dict[str, Origin] = {}
-        self._steps: dict[int, tuple[int, int]] = {}  # first and last step at which a tensor was used
+        # First and last step at which a tensor was used, and the same counted in calls of backward.
+        self._steps: dict[int, tuple[int, int, int, int]] = {}
         self._temporary: set[str] = set()
 
-    def note(self, origin: Origin, step: int) -> None:
-        """Note a use of a tensor after `step` optimiser steps."""
+    def note(self, origin: Origin, step: int, backwards: int) -> None:
+        """Note a use of a tensor after `step` optimiser steps and so many calls of backward."""
         if len(self._steps) > _MAX_ORIGINS:
             self._steps.clear()
-        self._steps[origin.key] = (self._steps.get(origin.key, (step, step))[0], step)
+        first = self._steps.get(origin.key, (step, step, backwards, backwards))
+        self._steps[origin.key] = (first[0], step, first[2], backwards)
 
     def durable(self, origin: Origin) -> bool:
-        """Whether a tensor was used at several steps."""
-        first, latest = self._steps.get(origin.key, (0, 0))
-        return first != latest
+        """Whether a tensor was used at several steps, or for long in a loop without optimisers."""
+        first, latest, before, now = self._steps.get(origin.key, (0, 0, 0, 0))
+        return first != latest or (not latest and now - before >= _LONG)
 
     def holds(self, origin: Origin, phase: str) -> bool:
         """Judge the origin of a loss, once the next loss has been computed.
@@ -215,6 +223,7 @@ class Origins:
         self._keys: dict[int, tuple[Any, int]] = {}
         self._derived: dict[int, tuple[Any, Origin]] = {}
         self._parts: dict[int, tuple[weakref.ref[Tensor], Part]] = {}
+        self._sets: dict[int, Part] = {}
         self._n = 0
 
     def _key(self, storage: torch.UntypedStorage) -> tuple[int, Any]:
@@ -264,9 +273,18 @@ class Origins:
             self._parts = {k: v for k, v in self._parts.items() if v[0]() is not None}
             if len(self._parts) > _MAX_ORIGINS:
                 self._parts.clear()
-        ids = self.of(source).ids
-        first = int(ids[0]) if len(ids) else 0
-        self._parts[id(result)] = (weakref.ref(result), Part(first, len(ids), weakref.ref(source)))
+        self._parts[id(result)] = (weakref.ref(result), self._set(source, self.of(source).ids))
+
+    def _set(self, source: Tensor, ids: Ids) -> Part:
+        """Return the description of a tensor that is cut into batches."""
+        known = self._sets.get(id(source))
+        if known is None or known.tensor() is not source:
+            if len(self._sets) > _MAX_ORIGINS:
+                self._sets.clear()
+            first = int(ids[0]) if len(ids) else 0
+            known = self._sets[id(source)] = Part(first, len(ids), weakref.ref(source))
+        known.n_cuts += 1
+        return known
 
     def indexed(self, result: Tensor, source: Tensor, index: Any) -> None:
         """Note that ``result = source[index]``."""
@@ -282,8 +300,7 @@ class Origins:
         storage = result.untyped_storage()
         if len(self._derived) > 1024:
             self._derived = {k: v for k, v in self._derived.items() if not v[0].expired()}
-        first = int(origin.ids[0]) if len(origin.ids) else 0
-        part = Part(first, len(origin.ids), weakref.ref(source))
+        part = self._set(source, origin.ids)
         made = Origin(origin.key, ids, origin.storage, False, origin.n_rows, None, part)
         self._derived[storage._cdata] = (StorageWeakRef(storage), made)
 

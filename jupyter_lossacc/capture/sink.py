@@ -47,6 +47,8 @@ class Counters:
         Finished passes by phase.
     regressions : int
         Criterion calls with continuous targets.
+    unknown_criteria : int
+        Training batches whose criterion is none of torch's.
     unreadable : int
         Criterion calls whose predictions could not be read as classes.
     unseen : int
@@ -63,6 +65,7 @@ class Counters:
     evaluations: int = 0
     train_passes: int = 0
     regressions: int = 0
+    unknown_criteria: int = 0
     unreadable: int = 0
     unseen: int = 0
     not_finite: int = 0

@@ -30,12 +30,12 @@ class UnseenLosses:
         self.covered: Callable[[], None] = lambda: None
         self._output: Entry | None = None
         self._value: Tensor | None = None  # what the user's own criterion made of that output
-        self._last_loss = 0  # memory of the last known loss's input
+        self.last_loss = 0  # memory of the last known loss's input
 
     def output(self, entry: Entry) -> None:
         """Take an output, unless a loss was computed on it inside the module already."""
         _, tensor, *_ = entry
-        taken = self._last_loss and tensor.untyped_storage().data_ptr() == self._last_loss
+        taken = self.last_loss and tensor.untyped_storage().data_ptr() == self.last_loss
         self._output, self._value = (None if taken else entry), None
 
     def criterion(self, value: Tensor) -> bool:
@@ -50,7 +50,7 @@ class UnseenLosses:
             if self._output is not None and entry[2] >= 0:
                 self.covered()
             self._output = None
-            self._last_loss = entry[3].untyped_storage().data_ptr()
+            self.last_loss = entry[3].untyped_storage().data_ptr()
         elif kind in (OUTPUT, BATCH, PASS_END):
             return self.take_evaluation(order)
         return None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jupyter_lossacc.capture.capture import Capture
+from tests.capture import held_out_books  # enters its loops
 from tests.capture.held_out import EXPECTED, FIRST_RUN, HELD_OUT
 from tests.capture.truth import TRUTH, Sink, check
 
@@ -27,4 +28,5 @@ def test_held_out_loop_is_recorded_exactly(name: str) -> None:
 
 
 def test_every_loop_has_its_first_run() -> None:
+    assert held_out_books.__name__
     assert sum(n for _, n in FIRST_RUN.values()) == len(HELD_OUT)

@@ -10,6 +10,7 @@ import torch
 
 from jupyter_lossacc.capture.capture import Capture
 from tests.capture.loops import EXPECTED, LOOPS
+from tests.capture.loops.table import README, written
 from tests.capture.truth import TRUTH, Sink, check
 
 
@@ -31,3 +32,10 @@ def test_loop_is_recorded_exactly(name: str) -> None:
     assert len(sink.limits) == len(expected.limits), sink.limits
     for part in expected.limits:
         assert any(part in sentence for sentence in sink.limits), (part, sink.limits)
+
+
+def test_the_table_lists_every_style() -> None:
+    assert README.read_text(encoding="utf-8") == written(README.read_text(encoding="utf-8")), (
+        "run `python -m tests.capture.loops`"
+    )
+    assert len(LOOPS) >= 45

@@ -348,3 +348,23 @@ def test_memory_stays_flat() -> None:
                 + len(capture._reader.book.recent()) + len(capture._reader.book._kept)
             )  # fmt: skip
     assert max(sizes[150:]) <= max(sizes[:150]) + 1
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_iterators_older_than_the_recording(n_workers: int) -> None:
+    """What they drew before is unknown: it is said, and no ids are made up."""
+    x, y = make_data()
+    loader = DataLoader(TensorDataset(x[:N_TRAIN], y[:N_TRAIN]), 16, shuffle=True, num_workers=n_workers)
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    older = iter(loader)
+    next(older)
+    with Capture(sink):
+        loops.train_one(model, older, F.cross_entropy, optimizer, 1)
+        loops.train_one(model, loader, F.cross_entropy, optimizer, 2)
+    first, second = (p for _, p in sink.passes)
+    assert len(first.predictions) == N_TRAIN - 16
+    assert not first.predictions.ids_known
+    assert "It is not known which samples" in sink.limits[0]
+    assert second.predictions.ids_known
+    np.testing.assert_array_equal(second.predictions.sample_ids, np.arange(N_TRAIN))

@@ -187,7 +187,7 @@ def check(
     assert list(expected) == sorted(got, key=list(expected).index), "runs, splits and epochs"
     judge = judge or by_classes(weights)
     offsets: dict[tuple[int, str], int] = {}
-    numbers: dict[int, int] | None = {} if "numbers" in skip else None
+    numbers: dict[Any, dict[int, int]] | None = {} if "numbers" in skip else None
     for place, records in expected.items():
         passes, split = got[place], place[1]
         assert all(p.complete for p in passes), place
@@ -209,7 +209,7 @@ def _check_samples(
     judged: list[Judged],
     passes: list[Pass],
     offsets: dict[tuple[int, str], int],
-    numbers: dict[int, int] | None,
+    numbers: dict[Any, dict[int, int]] | None,
     *,
     known: bool,
 ) -> None:
@@ -220,9 +220,10 @@ def _check_samples(
             np.concatenate(v) for v in ([j.nll for j in judged], [p.predictions.nll for p in passes])
         )
         theirs = dict(zip(got[np.argsort(mine)], ids[np.argsort(nll)], strict=True))  # losses are distinct
-        assert all(numbers.setdefault(a, b) == b for a, b in theirs.items()), place
-        assert len(set(numbers.values())) == len(numbers), place
-        got = np.array([numbers[a] for a in got])
+        mapped = numbers.setdefault(place[:2], {})
+        assert all(mapped.setdefault(a, b) == b for a, b in theirs.items()), place
+        assert len(set(mapped.values())) == len(mapped), place
+        got = np.array([mapped[a] for a in got])
     elif known:
         # A dataset of its own (val tensors, say) counts from 0: one offset per split is allowed.
         offset = offsets.setdefault(place[:2], int(ids.min() - got.min()))
