@@ -82,7 +82,7 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
             "training loss at the end against its start or chance", d.end, "ratio", "> 0.25", d.end > 0.25
         ),
         evidence(
-            "epochs in which the training loss rose", d.rise_share, "share", "> 0.3", d.rise_share > 0.3
+            "epochs in which the training loss rose", d.rise_share, "share", "> 0.25", d.rise_share > 0.25
         ),
         evidence("share of its movement that went up", d.backward, "share", "> 0.4", d.backward > 0.4),
         evidence("last quarter against second quarter", d.progress, "ratio", "> 0.85", d.progress > 0.85),

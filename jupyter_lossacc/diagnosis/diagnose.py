@@ -27,8 +27,8 @@ _TIERS: tuple[frozenset[str], ...] = (
     frozenset({"dead_activations"}),
     frozenset({"learning_rate_too_high", "gradient_noise", "learning_rate_too_low"}),
     frozenset({"majority_collapse", "outlier_inputs"}),
-    frozenset({"class_imbalance", "label_noise", "overfitting", "class_divergence"}),
-    frozenset({"overconfidence", "underconfidence", "growing_confidence", "tail_relief"}),
+    frozenset({"class_imbalance", "label_noise", "class_divergence"}),
+    frozenset({"overfitting", "overconfidence", "underconfidence", "growing_confidence", "tail_relief"}),
     frozenset({"confident_errors", "capacity_or_noise"}),
     frozenset({"fluctuation"}),
 )
@@ -50,6 +50,8 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
         frozenset({"overconfidence", "overfitting", "label_noise"})
         | {"capacity_or_noise", "class_divergence", "tail_relief"},
     ),
+    # Classes that training knows badly are mistaken surely as well, and for some other class each.
+    "class_divergence": frozenset({"label_noise"}),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
     "majority_collapse": frozenset({"label_noise", "growing_confidence"}),
 }
@@ -143,7 +145,9 @@ def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[F
 
 def _vague(f: Finding) -> Finding:
     """Take back a cause of an unmarked rise whose share could be nearly anything."""
-    if f.verdict != "supported" or f.share is None or not f.share.high - f.share.low > _WIDEST:
+    if f.verdict != "supported" or f.share is None or f.share.low >= 0.5:
+        return f
+    if not f.share.high - f.share.low > _WIDEST:
         return f
     doubt = "The rise is too small against its sampling error to say so."
     return replace(f, verdict="undecided", statement=f"{f.statement} {doubt}")
@@ -160,7 +164,7 @@ def _rank(f: Finding) -> tuple[int, bool, int, float]:
     small = f.share is not None and np.isfinite(f.share.value) and f.share.value < 0.2
     tier = _TIER.get(f.cause, len(_TIERS))
     if f.cause in _ADDITIVE and f.share is not None and np.isfinite(f.share.value):
-        # These two cut one change between them: the larger part comes first.
+        # These cut one change between them: the larger part comes first.
         return (_VERDICTS[f.verdict], small, _TIER["overfitting"], -f.share.value)
     return (_VERDICTS[f.verdict], small, tier, -f.strength)
 

@@ -82,7 +82,7 @@ class Descent:
     @property
     def stalls_swinging(self) -> bool:
         """The second half brought nothing while the loss kept swinging up and down at a high level."""
-        swings = self.rise_share > 0.3 and self.backward > 0.4
+        swings = self.rise_share > 0.25 and self.backward > 0.4
         # Few samples, dropout and wrong labels make a fine-tune swing as well, but not by its own steps.
         return swings and self.progress > 0.85 and self.end > 0.25 and self.longest_update > LONG
 

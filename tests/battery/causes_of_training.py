@@ -187,10 +187,22 @@ def tail_relief_healthy(f: Family, seed: int) -> Setup:
     return s
 
 
+def _settling(s: Setup, epochs: int) -> Setup:
+    """Let the rate fall to a hundredth, so that the training comes to rest."""
+    group = s.optimizer.param_groups[0]
+    rate = group["lr"]
+
+    def on_epoch(epoch: int) -> None:
+        group["lr"] = rate * (1.0 if epoch <= epochs // 2 else 0.1 if epoch <= 3 * epochs // 4 else 0.01)
+
+    s.on_epoch = on_epoch
+    return s
+
+
 def capacity(f: Family, seed: int) -> Setup:
-    """A network that cannot tell all classes apart."""
-    model = f.small(f.classes)
-    return setup(f, seed, n=f.many, spread=f.easy, epochs=40, rate=15 * f.rate, model=model)
+    """A network that cannot tell all classes apart, trained until it stands still."""
+    s = setup(f, seed, n=f.many, spread=f.easy, epochs=32, rate=15 * f.rate, model=f.small(f.classes))
+    return _settling(s, 32)
 
 
 def capacity_healthy(f: Family, seed: int) -> Setup:
@@ -200,7 +212,8 @@ def capacity_healthy(f: Family, seed: int) -> Setup:
 
 def noise(f: Family, seed: int) -> Setup:
     """40 % of all labels are drawn at random, of so many samples that none can be memorised."""
-    s = setup(f, seed, n=f.many, spread=f.easy, epochs=26, rate=2 * f.rate, batch=64, decay=0.3, width=16)
+    s = setup(f, seed, n=f.many, spread=f.easy, epochs=20, rate=2 * f.rate, batch=64, decay=0.3, width=8)
+    s = _settling(s, 20)
     s.train, _ = flip(s.train, 0.4, f.classes, seed)
     s.val, _ = flip(s.val, 0.4, f.classes, seed + 50)
     return s

@@ -284,9 +284,16 @@ def _token_network(outputs: int, width: int, dropout: float) -> nn.Module:
     )
 
 
-def _unordered(outputs: int) -> nn.Module:
-    """Blind to the order of the tokens, which is all that tells the classes apart."""
-    return nn.Sequential(_Words(20, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(3, outputs))
+def _two_features(outputs: int) -> nn.Module:
+    """Two numbers per pair of neighbouring tokens must tell all classes apart."""
+    return nn.Sequential(
+        _Words(20, 2),
+        nn.Conv1d(2, 2, 2),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Linear(2, outputs),
+    )
 
 
 CARDINALITIES = (6, 9, 4)
@@ -348,7 +355,7 @@ AWAY: tuple[Family, ...] = (
         classes=4,
         inputs=_token_inputs,
         network=_token_network,
-        small=_unordered,
+        small=_two_features,
         easy=0.45,
         hard=0.8,
         two=0.85,

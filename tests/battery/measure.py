@@ -51,6 +51,7 @@ def read(plan: Plan, ran: Ran) -> dict[str, Any]:
         "harmful": sorted(e.kind for e in ran.episodes if e.harmful),
         "supported": sorted(supported),
         "first": sorted(first),
+        "named first": bool(first & (scenario.or_first | {scenario.cause})),
         "wrong": sorted(supported - allowed),
         "verdict": _verdict(about, scenario.cause),
         "number": None if plan.twin else _number(plan, ran, held),

@@ -43,6 +43,8 @@ class Scenario:
         What else is true by construction.
     twin_also : frozenset of str
         What is true of the twin.
+    or_first : frozenset of str
+        Causes built in as well, and more telling: they may be named before it.
     needs_far : bool
         Asks for inputs on another scale.
     """
@@ -53,6 +55,7 @@ class Scenario:
     twin: Callable[[Family, int], Setup]
     also: frozenset[str] = frozenset()
     twin_also: frozenset[str] = frozenset()
+    or_first: frozenset[str] = frozenset()
     needs_far: bool = False
 
 
@@ -63,6 +66,7 @@ def _of(
     cause: str = "",
     also: str = "",
     twin_also: str = "",
+    or_first: str = "",
     needs_far: bool = False,
 ) -> Scenario:
     return Scenario(
@@ -72,6 +76,7 @@ def _of(
         twin=twin,
         also=frozenset(also.split()) | ACCOUNT | BENIGN,
         twin_also=frozenset(twin_also.split()) | BENIGN,
+        or_first=frozenset(or_first.split()),
         needs_far=needs_far,
     )
 
@@ -101,6 +106,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         training.capacity_healthy,
         "capacity_or_noise",
         "label_noise overconfidence",
+        or_first="label_noise",
     ),
     _of("fluctuation", training.fluctuation, training.modest, twin_also="fluctuation"),
     _of("misaligned_loss", training.misaligned, training.aligned),

@@ -38,7 +38,7 @@ def summary(rows: Rows) -> str:
     """Targets beside what came."""
     caused, twins = [r for r in rows if not r["twin"]], [r for r in rows if r["twin"]]
     right = sum(r["cause"] in r["supported"] for r in caused)
-    first = sum(r["cause"] in r["first"] for r in caused)
+    first = sum(r["named first"] for r in caused)
     wrong = sum(bool(r["wrong"]) for r in caused)
     return _table(
         ["", "target", "measured"],
@@ -64,7 +64,7 @@ def confusion(rows: Rows) -> str:
             [
                 scenario.name,
                 f"{sum(scenario.cause in r['supported'] for r in caused)}/{len(caused)}",
-                f"{sum(scenario.cause in r['first'] for r in caused)}/{len(caused)}",
+                f"{sum(r['named first'] for r in caused)}/{len(caused)}",
                 named or "none",
                 f"{sum(map(alarm, twins))}/{len(twins)}",
             ]
@@ -120,7 +120,7 @@ def misses(rows: Rows) -> str:
     lines = []
     for r in rows:
         missed = not r["twin"] and r["cause"] not in r["supported"]
-        late = not r["twin"] and not missed and r["cause"] not in r["first"]
+        late = not r["twin"] and not missed and not r["named first"]
         if not (missed or late or r["wrong"] or (r["twin"] and r["harmful"])):
             continue
         what = [f"not supported ({r['verdict']})"] if missed else []

@@ -1,0 +1,249 @@
+"""Every pattern, mechanic, cause and question that the product promises, on a real training.
+
+README.md lists them with the test that shows each; what no other test shows is here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jupyter_lossacc.causes import CAUSES, growing_confidence
+from jupyter_lossacc.diagnosis.checkpoint import advise
+from jupyter_lossacc.diagnosis.decompose import decompose
+from jupyter_lossacc.diagnosis.diagnose import diagnose
+from jupyter_lossacc.diagnosis.episodes import find_episodes
+from tests.causes.cases import Case, case, over
+from tests.recordings import train_and_record
+from tests.scenarios import digits, network
+from tests.scenarios_classes import draw, mlp
+
+HERE = Path(__file__).parent
+ROWS = [
+    f"{letter}{i}" for letter, last in (("P", 9), ("M", 7), ("C", 16), ("Q", 7)) for i in range(1, last + 1)
+]
+
+
+def kinds(name: str, split: str = "val") -> set[str]:
+    return {e.kind for e in case(name).episodes if e.split == split}
+
+
+# ---- the table itself
+
+
+def table() -> dict[str, str]:
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| ([PMCQ]\d+) \|(.*)$", text, re.M))
+
+
+def test_the_table_has_every_row() -> None:
+    assert list(table()) == ROWS
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_tests_that_the_table_names_exist(row: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", table()[row])
+    assert named
+    for path, name in named:
+        tree = ast.parse((HERE.parents[1] / path).read_text(encoding="utf-8"))
+        assert name in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}, (path, name)
+
+
+# ---- patterns
+
+
+def test_both_rise() -> None:
+    assert "both_rise" in kinds("underconfidence")
+    assert "both_rise" in kinds("underconfidence", "train")  # on training data too
+
+
+@cache
+def falling() -> Case:
+    """A memorising network is pulled back by weight decay: sure mistakes soften, and answers are lost."""
+    torch.manual_seed(0)
+    train, val = digits(0, 300, 1400, noise=0.3)
+    model = network(64, 10, (256, 256))
+    train_and_record(
+        model,
+        train,
+        val,
+        epochs=25,
+        optimizer=torch.optim.Adam(model.parameters(), lr=3e-3),
+        batch_size=32,
+    )
+    pull = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=150.0)
+    r = train_and_record(model, train, val, epochs=24, optimizer=pull, batch_size=32).build()
+    episodes = find_episodes(r)
+    return Case(r, episodes, diagnose(r, episodes))
+
+
+def test_both_fall_on_validation_and_on_training() -> None:
+    found = {(e.split, e.kind) for e in falling().episodes}
+    assert ("val", "both_fall") in found
+
+
+def test_what_fell_when_both_fell() -> None:
+    """Less sure where it is wrong, and yet more mistakes."""
+    e = next(e for e in falling().episodes if (e.split, e.kind) == ("val", "both_fall"))
+    parts = decompose(falling().recording, "val", e.start_epoch, e.end_epoch, "outcome")
+    by = dict(zip(parts["part"], parts["loss_change"], strict=True))
+    assert by["wrong"] < 0 < by["composition"]
+
+
+def test_loss_rises_at_constant_accuracy() -> None:
+    assert "loss_rises_accuracy_flat" in kinds("overconfidence")
+
+
+def test_loss_falls_at_constant_accuracy() -> None:
+    assert "loss_falls_accuracy_flat" in kinds("overconfidence", "train")
+
+
+def test_a_forecast_stands_with_its_error_or_not_at_all() -> None:
+    r = case("growing_confidence").recording
+    for end in (25, 35, 45):
+        f = growing_confidence.CAUSE.examine(r, over(r, "loss_falls_accuracy_flat", 10, end))
+        assert f is not None
+        assert ("in 5 epochs" in f.statement or "epochs (in" in f.statement) == (
+            "back-tests off by" in f.statement
+        )
+
+
+@cache
+def stuck() -> Case:
+    """An over-confident network goes on at a rate that changes nothing."""
+    torch.manual_seed(0)
+    train, val = draw([570, 30], spread=2.2, seed=0), draw([1140, 60], spread=2.2, seed=1)
+    model = mlp(20, 2)
+    train_and_record(model, train, val, epochs=40, optimizer=torch.optim.Adam(model.parameters(), lr=3e-3))
+    slow = torch.optim.Adam(model.parameters(), lr=1e-6)
+    r = train_and_record(model, train, val, epochs=14, optimizer=slow).build()
+    episodes = find_episodes(r)
+    return Case(r, episodes, diagnose(r, episodes))
+
+
+def test_accuracy_stuck_at_a_high_loss() -> None:
+    """Ninety-five percent right, and a loss above that of always stating the class proportions."""
+    last = stuck().recording.series("val")[-1]
+    assert last.accuracy > 0.9
+    assert last.nll > 0.1985
+    assert "accuracy_stuck_loss_high" in {e.kind for e in stuck().episodes if e.split == "val"}
+
+
+def test_high_training_accuracy_beside_a_high_validation_loss() -> None:
+    found = case("overfitting")
+    train, val = found.recording.series("train")[-1], found.recording.series("val")[-1]
+    assert train.accuracy > 0.95
+    assert val.nll > 5 * train.nll
+    f = found.finding("overfitting")
+    assert f.verdict == "supported"
+    assert f"to {train.nll:.3f}" in f.statement
+
+
+def test_small_moves_the_same_way_raise_no_alarm() -> None:
+    found = case("healthy")
+    losses = [s.nll for s in found.recording.series("val")]
+    accuracies = [s.accuracy for s in found.recording.series("val")]
+    both = (np.diff(losses) > 0) & (np.diff(accuracies) > 0)
+    assert both.any()  # there are such epochs
+    assert not any(e.harmful for e in found.episodes)
+
+
+def test_an_episode_says_between_which_epochs_it_begins() -> None:
+    for e in case("underconfidence").episodes:
+        assert e.start_interval is not None
+        assert e.start_interval[0] <= e.start_epoch <= e.start_interval[1]
+
+
+# ---- mechanics
+
+
+def test_confidence_at_both_ends_tells_what_accuracy_does_not() -> None:
+    """As many are right as before, and they are sure by another amount."""
+    found = case("overconfidence")
+    e = next(e for e in found.episodes if e.split == "val")
+    a, b = found.recording.paired("val", e.start_epoch, e.end_epoch)
+    assert abs(a.correct.mean() - b.correct.mean()) < 0.02
+    assert b.confidence.mean() > a.confidence.mean() + 0.01
+    assert b.confidence[b.correct < 0.5].mean() > a.confidence[a.correct < 0.5].mean() + 0.01
+
+
+def test_real_samples_of_the_four_kinds_are_there() -> None:
+    found = case("overconfidence")
+    e = next(e for e in found.episodes if e.split == "val")
+    parts = decompose(found.recording, "val", e.start_epoch, e.end_epoch, "transitions")
+    count = dict(zip(parts["part"], parts["samples"], strict=True))
+    assert all(count[name] > 0 for name in ("stayed_right", "became_right", "became_wrong", "stayed_wrong"))
+    worse = dict(zip(parts["part"], parts["loss_rises"], strict=True))
+    assert worse["stayed_wrong"] > worse["stayed_right"]
+
+
+def test_few_samples_carry_most_of_the_rise() -> None:
+    found = case("overconfidence")
+    e = next(e for e in found.episodes if e.split == "val")
+    parts = decompose(found.recording, "val", e.start_epoch, e.end_epoch, "tail")
+    top = parts["loss_change"][:3].sum()  # a tenth of the samples
+    assert top > 0.5 * parts["loss_rises"].sum()
+
+
+def test_the_loss_is_trained_on_and_accuracy_watched() -> None:
+    """The steps carry what was optimised; nothing of accuracy enters them."""
+    r = case("overconfidence").recording
+    last = r.steps["epoch"] == 50
+    mean = np.average(r.steps["loss"][last], weights=r.steps["n_samples"][last])
+    assert mean == pytest.approx(r.summary("train", 50).reported_loss, abs=1e-5)
+
+
+def test_steps_tell_of_the_gradient_and_the_split_of_what_it_did() -> None:
+    """Gradient norms by step; most of the rise is larger logits, not other directions."""
+    found = case("overconfidence")
+    assert np.isfinite(found.recording.steps["grad_norm"]).all()
+    e = next(e for e in found.episodes if e.split == "val")
+    parts = decompose(found.recording, "val", e.start_epoch, e.end_epoch, "scale")
+    by = dict(zip(parts["part"], parts["loss_change"], strict=True))
+    assert by["scale"] > 0.5 * (by["scale"] + by["direction"])
+
+
+# ---- questions
+
+
+def test_the_verdict_weighs_every_cause_for_and_against() -> None:
+    found = case("overconfidence")
+    asked = {f.cause for d in found.diagnoses for f in d.findings}
+    episode = {c.id for c in CAUSES if c.scope != "no_episode"}
+    unasked = episode - asked
+    assert unasked <= {
+        "growing_confidence",
+        "tail_relief",
+        "double_softmax",
+        "capacity_or_noise",
+    }  # of a fall
+    supported = next(f for d in found.diagnoses for f in d.supported)
+    assert any(e.supports for e in supported.evidence)
+    rejected = [f for d in found.diagnoses for f in d.findings if f.verdict == "rejected"]
+    assert any(not e.supports for f in rejected for e in f.evidence)
+
+
+def test_is_it_bad_do_i_stop_and_which_epoch_do_i_keep() -> None:
+    r = case("overconfidence").recording
+    advice = advise(r, running=True)
+    assert advice.epoch is not None
+    assert advice.stop in ("now", "keep going", "undecided")
+    assert advice.stop_reason
+    assert {a.name for a in advice.alternatives} >= {"lowest loss", "highest accuracy", "last"}
+    assert all(np.isfinite(a.mcnemar_p) for a in advice.alternatives)
+
+
+def test_other_metrics_to_watch_are_recorded() -> None:
+    s = case("overconfidence").recording.series("val")[-1]
+    assert all(
+        np.isfinite(v) for v in (s.balanced_accuracy, s.macro_f1, s.ece, s.temperature, s.calibrated_nll)
+    )
+    assert s.classes is not None
+    for name in ("recall", "precision", "f1", "nll"):
+        assert np.isfinite(getattr(s.classes, name)).all()
