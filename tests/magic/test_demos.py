@@ -7,6 +7,8 @@ from IPython.core.interactiveshell import InteractiveShell
 import jupyter_lossacc as la
 from jupyter_lossacc.causes import CAUSES
 from jupyter_lossacc.magic.demos import DEMOS
+from tests.causes.page_numbers import unsaid
+from tests.demos import demo
 
 # Shown by averaging alone, which the recording undoes: no small training of an ordinary kind has it.
 WITHOUT_DEMO = {"averaging_artifact"}
@@ -18,11 +20,10 @@ def test_every_cause_has_a_demo() -> None:
 
 @pytest.mark.parametrize("cause", DEMOS)
 def test_the_cause_is_found(cause: str) -> None:
-    with la.record(store="none", view="none"):
-        exec(compile(DEMOS[cause].source, "demo", "exec"), {})
-    run = la.last_run()
-    supported = {finding.cause for d in run.diagnose() for finding in d.supported}
-    assert cause in supported
+    run = demo(cause)
+    findings = [finding for d in run.diagnose() for finding in d.findings]
+    assert cause in {f.cause for f in findings if f.verdict == "supported"}
+    assert unsaid(findings) == []
     if cause == "fluctuation":
         assert not [e for e in run.episodes if e.harmful]
 

@@ -1,7 +1,8 @@
 """The gallery: one page with every state of the panel, drawn by the panel itself.
 
-    python -m tests.views.gallery gallery.html          the simulated states (a few seconds)
-    python -m tests.views.gallery gallery.html --all    real trainings of every scenario too (minutes)
+    make gallery                                  the simulated states, and every cause from its demo
+    python -m tests.views.gallery FILE            the simulated states alone (a few seconds)
+    python -m tests.views.gallery FILE --causes   a training for each cause too (a minute)
 
 Each state lives in ``<div id="state-NAME">``. States of a running training get a model that behaves
 like anywidget's: what the panel sends is collected in ``window.sent``, and ``window.deliver(NAME,
@@ -23,9 +24,9 @@ from jupyter_lossacc.views.panel.assets import inline_script
 from jupyter_lossacc.views.panel.frozen import embedded_json
 from jupyter_lossacc.views.panel.rows import pass_rows
 from jupyter_lossacc.views.samples import portray
-from tests.views.states import STATES, Shown, conclude, state_of
+from tests.views.states import STATES, Shown, state_of
 
-__all__ = ["gallery_html", "write_gallery"]
+__all__ = ["cause_states", "gallery_html", "write_gallery"]
 
 CONNECTED = {"connected"}
 
@@ -121,16 +122,18 @@ def write_gallery(path: Path, *names: str) -> Path:
     return path
 
 
-def _trainings() -> dict[str, Shown]:
-    from tests.scenarios import SCENARIOS
+def cause_states() -> dict[str, Shown]:
+    """One state per cause, from the training that has it by construction."""
+    from jupyter_lossacc.causes import CAUSES
+    from tests.demos import cause_state
 
-    return {name.replace("_", "-"): conclude(make(0).build()) for name, make in SCENARIOS.items()}
+    return {f"cause-{cause.id}": cause_state(cause.id) for cause in CAUSES}
 
 
 def _main(arguments: list[str]) -> None:
-    every = "--all" in arguments
+    every = "--causes" in arguments
     paths = [a for a in arguments if not a.startswith("-")] or ["gallery.html"]
-    shown = {name: make() for name, make in STATES.items()} | (_trainings() if every else {})
+    shown = {name: make() for name, make in STATES.items()} | (cause_states() if every else {})
     Path(paths[0]).write_text(gallery_html(shown), encoding="utf-8")
     sys.stdout.write(f"{len(shown)} states in {paths[0]}\n")
 

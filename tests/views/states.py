@@ -1,7 +1,7 @@
 """States of the panel for tests and the gallery: simulated runs that behave like trainings.
 
 Logits are made directly (a growing scale times signal and noise), then go the way of all records:
-reduction, summary, episodes, diagnosis. `gallery.py --all` adds real trainings.
+reduction, summary, episodes, diagnosis. `gallery.py --causes` adds real trainings.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ __all__ = ["advice_state", "chart_words", "episode_cards", "evidence_tables", "r
 
 Card = dict[str, Any]
 MAX_NAMED = 8
+NO_REPAIR = "nothing is wrong here, so there is nothing to take away"
+NOT_COMPUTED = "the records cannot say what the loss would be; the experiment below shows it"
 MAX_OVERLAY = 250  # points of a line drawn into the chart
 
 
@@ -187,6 +189,8 @@ def _cause(finding: Finding) -> Card:
             "value": coded(what.value),
             "actual": coded(what.actual),
         }
+    elif finding.verdict == "supported":
+        card["without"] = NO_REPAIR if finding.cause in BENIGN else NOT_COMPUTED
     if finding.experiment is not None:
         e = finding.experiment
         card["experiment"] = {

@@ -180,7 +180,7 @@ def _static_html(state: State, png: bytes) -> str:
 
 def _details(card: State) -> str:
     facts = "".join(
-        f"<li>{escape(name)}: {escape(value)} {escape(note)}</li>" for name, value, note in card["facts"]
+        f"<li>{escape(name)}: {escape(value)}{_aside(note)}</li>" for name, value, note in card["facts"]
     )
     shown = [c for c in card["causes"] if c["verdict"] == "supported"]
     others = [c for c in card["causes"] if c["verdict"] != "supported"]
@@ -194,16 +194,22 @@ def _details(card: State) -> str:
     )
 
 
+def _aside(note: str) -> str:
+    return f" ({escape(note)})" if note else ""
+
+
 def _cause_html(cause: State) -> str:
     share = f" ({escape(cause['share']['text'])})" if "share" in cause else ""
     evidence = "".join(
-        f"<li>{'for' if e['supports'] else 'against'}: {escape(e['name'])} {escape(e['value'])}</li>"
+        f"<li>{'for' if e['supports'] else 'against'}: {escape(e['name'])}: {escape(e['value'])}"
+        f"{_aside(e['threshold'] and 'decides at ' + e['threshold'])}</li>"
         for e in cause["evidence"]
     )
     said = f"<p><strong>{escape(cause['title'])}</strong>{share}: {escape(cause['statement'])}</p>"
     parts = [said, f"<ul>{evidence}</ul>"]
-    if "counterfactual" in cause:
-        parts.append(f"<p>{escape(cause['counterfactual']['text'])}.</p>")
+    without = cause["counterfactual"]["text"] if "counterfactual" in cause else cause.get("without", "")
+    if without:
+        parts.append(f"<p>Without it: {escape(without)}.</p>")
     if cause["action"]:
         parts.append(f"<p>What to try: {escape(cause['action'])}</p>")
     if "experiment" in cause:

@@ -123,12 +123,12 @@ function labelled(name, text) {
 }
 
 function counterfactual(cause, view, go) {
-  if (!cause.counterfactual && !cause.overlay) return null;
+  if (!cause.counterfactual && !cause.overlay && !cause.without) return null;
   const on = view.overlay === cause.id;
   return el(
     'p',
     {},
-    cause.counterfactual ? [el('strong', { class: 'label' }, 'Without it'), ` ${cause.counterfactual.text}. `] : null,
+    cause.counterfactual || cause.without ? [el('strong', { class: 'label' }, 'Without it'), ` ${cause.counterfactual?.text || cause.without}. `] : null,
     cause.overlay ? el('button', { class: 'btn inline', 'aria-pressed': String(on), 'data-key': `overlay-${cause.id}`, onclick: () => go.overlay(on ? null : cause) }, on ? 'Hide in the chart' : 'Show in the chart') : null,
   );
 }
