@@ -85,3 +85,13 @@ def test_the_menu_is_left_with_escape(open_gallery):
     page.keyboard.press("Escape")
     expect(box.get_by_role("button", name="Figure as PNG")).to_be_hidden()
     expect(box.locator("summary", has_text="Save")).to_be_focused()
+
+
+def test_the_samples_of_the_open_card_are_a_table(save):
+    name, content = save("Samples of this card as CSV")
+    assert name.startswith("both-rise-samples-")
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert {"stayed_right", "stayed_wrong"} <= {r["group"] for r in rows}
+    for row in rows:
+        change = float(row["nll"]) - float(row["nll_start"])
+        assert float(row["nll_change"]) == pytest.approx(change, abs=0.01 * (1 + float(row["nll"])))

@@ -1,6 +1,7 @@
 /** Files to keep: the epochs and the samples as CSV, the findings as Markdown; and how a page gives a file away. */
 
 import { decode } from './numbers.js';
+import { groupSums, rowsOf } from './samples.js';
 
 /** A file name from the run's name: letters and digits of any script stay. */
 export const fileName = (run, what) => `${run.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^[-.]+|[-.]+$/g, '') || 'run'}-${what}`;
@@ -29,7 +30,7 @@ function cell(value) {
  */
 export function csv(columns) {
   const names = Object.keys(columns);
-  const rows = columns[names[0]].map((_, i) => names.map((name) => cell(columns[name][i])).join(','));
+  const rows = Array.from(columns[names[0]], (_, i) => names.map((name) => cell(columns[name][i])).join(','));
   return [names.map(cell).join(','), ...rows, ''].join('\n');
 }
 
@@ -45,11 +46,21 @@ export function epochTable(state) {
   return csv(table);
 }
 
-/** The samples of a card, with the names of their classes. */
-export function sampleTable(card, state) {
-  const { columns } = card.samples;
-  const name = (k) => state.classes[k] ?? String(k);
-  return csv({ ...columns, target_name: columns.target.map(name), predicted_name: columns.predicted.map(name) });
+/** Columns of a card's samples: of all where their rows are here, else of those that tell most; null without any. */
+export function sampleColumns(run, card) {
+  const all = card?.split && rowsOf(run, card);
+  if (!all) return card?.samples?.columns;
+  const names = groupSums(all).map(([name]) => name);
+  const { id, target, predicted_start, predicted, nll_start, nll, nll_change, confidence_start, confidence } = all;
+  return { id, group: Array.from(all.group, (g) => names[g]), target, predicted_start, predicted, nll_start, nll, nll_change, confidence_start, confidence };
+}
+
+/** The samples of a card as a table, with the names of their classes; null without any. */
+export function sampleTable(run, card, state) {
+  const columns = sampleColumns(run, card);
+  if (!columns) return null;
+  const named = (column) => Array.from(column, (k) => state.classes[k] ?? String(k));
+  return csv({ ...columns, target_name: named(columns.target), predicted_name: named(columns.predicted) });
 }
 
 // ------------------------------------------------------------------ report

@@ -80,6 +80,7 @@ export class Pairs {
     const known = this.told.has(pair.join()) || state.compare.pairs.some((p) => p.start === start && p.end === end && p.samples);
     if (known || state.status === 'running' || !answers(this.run)) return;
     this.timer = setTimeout(async () => {
+      this.told.set(pair.join(), {}); // asked once
       try {
         const { value } = await ask(this.run, { what: 'pair', split: state.compare.split, start, end });
         this.told.set(pair.join(), { card: value });

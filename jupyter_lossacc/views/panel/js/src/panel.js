@@ -60,6 +60,7 @@ export class PanelView {
     const stop = { model: this.model, store: this.store, running: () => this.running, say: (text) => this.status.say(text) };
     this.stops = el('span', { class: 'stops' }, button('Stop', stopper(stop), { class: 'btn stop' }), button('Stop after this epoch', stopper(stop, 'epoch'), { class: 'btn stop later' }));
     const save = saveMenu({
+      run: this.model.get('run'),
       picture: () => pictureOf(this.panel, this.charts, this.state),
       state: () => this.state,
       card: () => this.contentOf(this.choice.card),

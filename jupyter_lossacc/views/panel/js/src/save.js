@@ -1,20 +1,20 @@
 /** The Save menu. */
 
 import { el } from './dom.js';
-import { epochTable, fileName, give, report, sampleTable } from './files.js';
+import { epochTable, fileName, give, report, sampleColumns, sampleTable } from './files.js';
 import { png } from './picture.js';
 
 /**
- * @param {{picture: () => any, state: () => any, card: () => any, say: (text: string) => void}} panel
+ * @param {{run: string, picture: () => any, state: () => any, card: () => any, say: (text: string) => void}} panel
  * @returns {HTMLElement}
  */
-export function saveMenu({ picture, state, card, say }) {
+export function saveMenu({ run: id, picture, state, card, say }) {
   const file = (what, content, type) => give(fileName(state().run.name, what), content, type);
   const choices = [
     ['Figure as PNG', async () => file('curves.png', await png(picture()))],
     ['Figure as SVG', () => file('curves.svg', picture().text, 'image/svg+xml')],
     ['Epochs as CSV', () => file('epochs.csv', epochTable(state()), 'text/csv')],
-    ['Samples of this card as CSV', () => file(`samples-${card().start}-${card().end}.csv`, sampleTable(card(), state()), 'text/csv'), () => card()?.samples?.columns],
+    ['Samples of this card as CSV', () => file(`samples-${card().start}-${card().end}.csv`, sampleTable(id, card(), state()), 'text/csv'), () => sampleColumns(id, card())],
     ['Report as Markdown', () => file('report.md', report(state()), 'text/markdown')],
   ];
   const menu = el('div', { class: 'menu' });

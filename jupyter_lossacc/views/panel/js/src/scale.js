@@ -1,9 +1,9 @@
 /** Where the ticks of an axis stand. */
 
-/** Smallest of 1, 2, 5 times a power of ten that is at least `size`. */
-function nice(size) {
+/** Smallest round number that is at least `size`; quarters only where whole numbers are not wanted. */
+function nice(size, whole) {
   const power = 10 ** Math.floor(Math.log10(size));
-  return power * [1, 2, 5, 10].find((m) => m * power >= size * 0.999);
+  return power * (whole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).find((m) => m * power >= size * 0.999);
 }
 
 /**
@@ -15,7 +15,7 @@ function nice(size) {
  */
 export function linearTicks(low, high, most, whole = false) {
   if (!(high > low)) return [];
-  const step = nice(Math.max((high - low) / most, whole ? 1 : 0));
+  const step = nice(Math.max((high - low) / most, whole ? 1 : 0), whole);
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) ticks.push(Number((i * step).toPrecision(12)));
   return ticks;

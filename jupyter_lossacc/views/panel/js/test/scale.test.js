@@ -6,6 +6,7 @@ test('ticks are round and lie within the axis', () => {
   assert.deepEqual(linearTicks(0, 1.7, 5), [0, 0.5, 1, 1.5]);
   assert.deepEqual(linearTicks(0.31, 0.34, 4), [0.31, 0.32, 0.33, 0.34]);
   assert.deepEqual(linearTicks(-3, 3, 4), [-2, 0, 2]);
+  assert.deepEqual(linearTicks(0.08, 0.95, 4), [0.25, 0.5, 0.75]);
   assert.deepEqual(linearTicks(1, 1, 4), []);
 });
 
