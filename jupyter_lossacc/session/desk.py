@@ -153,6 +153,12 @@ class Desk:
             self.view.passed(self.ledger.recording)
             self._analyst.wake()
 
+    def rename(self, name: str) -> None:
+        """Give the run another name: it turned out to be the first of several."""
+        self.ledger.rename(name)
+        if self._writer is not None:
+            self._clerk.do(lambda: self._stored(lambda writer: writer.rename(name)))
+
     def limit(self, sentence: str) -> None:
         """Note what could not be recorded."""
         if self.ledger.limit(sentence) and self._writer is not None:

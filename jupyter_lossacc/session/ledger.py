@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +93,11 @@ class Ledger:
             self._limits = dict.fromkeys(recording.limits)
             self._on_disk = recording.load
             return {name: values[known:] for name, values in recording.steps.items()}
+
+    def rename(self, name: str) -> None:
+        """Give the run another name."""
+        with self._lock:
+            self.info = replace(self.info, name=name)
 
     def store_is(self, load: Callable[[PassKey], Predictions]) -> None:
         """From now on every appended pass can also be read back with `load`."""

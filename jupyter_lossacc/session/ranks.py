@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,11 @@ class PartWriter:
     def append_steps(self, columns: Mapping[str, Floats]) -> None:
         """Take rows of optimiser steps."""
         self._do(lambda writer: writer.append_steps(columns))
+
+    def rename(self, name: str) -> None:
+        """Give this part another name, as rank 0 does with the run."""
+        self.info = replace(self.info, name=name)
+        self._do(lambda writer: writer.rename(name))
 
     def set_limits(self, sentences: Sequence[str]) -> None:
         """Replace the sentences that say what this process could not record."""

@@ -219,6 +219,8 @@ class Recorder(AbstractContextManager["Recorder"]):
     def run_started(self, run: int, name_hint: str) -> None:  # noqa: ARG002
         """Open a desk for a new model or fold."""
         name = self.options.name or "run"
+        if run == 1 and self._earlier is None:
+            self._desks[0].rename(f"{name}/1")  # only now it is known to be the first of several
         if run > 0:
             name = f"{name}/{run + 1}"
         view = self._view(name)

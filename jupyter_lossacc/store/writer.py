@@ -134,6 +134,11 @@ class RunWriter:
             self._touched = time.monotonic()
             os.utime(rank_head(self.path, self.rank))
 
+    def rename(self, name: str) -> None:
+        """Give the run another name; its id and its folder stay."""
+        self.info = replace(self.info, name=name)
+        self._set(name=name)
+
     def set_limits(self, sentences: Sequence[str]) -> None:
         """Replace the sentences that say what could not be recorded."""
         self._set(limits=list(sentences))

@@ -274,3 +274,20 @@ def test_samples_can_be_looked_at_while_their_dataset_lives(tmp_path: Path) -> N
     del data
     with pytest.raises(la.errors.DiagnosisError, match="no longer exists"):
         run.look([5], "train_eval")
+
+
+def test_several_runs_of_one_cell_are_numbered_from_the_first(tmp_path: Path) -> None:
+    with la.record("folds", store=tmp_path, view="none") as recorder:
+        for _ in range(3):
+            Training(epochs=1).run()
+    names = ["folds/1", "folds/2", "folds/3"]
+    assert [run.name for run in recorder.runs] == names
+    assert la.list_runs(tmp_path)["name"].tolist() == names
+    assert [la.load_run(name, tmp_path).id for name in names] == [run.id for run in recorder.runs]
+    assert la.load_run(recorder.runs[0].id, tmp_path).name == "folds/1"
+
+
+def test_a_run_alone_keeps_its_name(tmp_path: Path) -> None:
+    with la.record("alone", store=tmp_path, view="none") as recorder:
+        Training(epochs=1).run()
+    assert recorder.run.name == la.load_run("alone", tmp_path).name == "alone"
