@@ -14,7 +14,7 @@ from jupyter_lossacc.diagnosis.summary import class_table
 from jupyter_lossacc.errors import DiagnosisError
 from jupyter_lossacc.stats.transitions import TRANSITIONS, transition_groups
 from jupyter_lossacc.views.panel.coding import coded, coded_list
-from jupyter_lossacc.views.words import class_name, percent
+from jupyter_lossacc.views.words import class_name, percent, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def reliability(first: EpochSummary, last: EpochSummary) -> Table | None:
         }
     found["text"] = (
         "Below the diagonal the model is surer than it is right. On average confidence and accuracy differ "
-        f"by {percent(first.ece)} at the start and {percent(last.ece)} at the end."
+        f"by {quantity(first.ece, 'points')} at the start and {quantity(last.ece, 'points')} at the end."
     )
     return found
 
@@ -144,7 +144,9 @@ def class_changes(recording: Recording, first: EpochSummary, last: EpochSummary)
         "recall": coded_list(b.recall[shown], 4),
         "recall_change": coded_list((b.recall - a.recall)[shown], 4),
         "precision": coded_list(b.precision[shown], 4),
+        "precision_change": coded_list((b.precision - a.precision)[shown], 4),
         "f1": coded_list(b.f1[shown], 4),
+        "f1_change": coded_list((b.f1 - a.f1)[shown], 4),
         "nll": coded_list(b.nll[shown], 4),
         "nll_change": coded_list(change[shown], 4),
     }
