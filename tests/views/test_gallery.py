@@ -332,5 +332,7 @@ def test_axe_finds_no_violation(open_gallery, scheme):
             found = state(page, name).get_by_role("tab", name=tab)
             if found.count():
                 found.click()
+    state(page, "both-rise").get_by_role("link", name="compare two epochs").click()
+    state(page, "running").locator("summary", has_text="Save").click()
     found = Axe().run(page).response["violations"]
     assert [(v["id"], [n["html"][:150] for n in v["nodes"]]) for v in found] == []
