@@ -133,7 +133,7 @@ class PassKeeper:
         else:
             split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
-        self._check_ids(split, opened)
+        self._check_ids(split, opened, streamed=source is not None and source.streamed)
         if source is not None and opened.epoch == 0:
             complete &= not source.cut_short  # Lightning's sanity check reads two batches
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
@@ -314,8 +314,11 @@ class PassKeeper:
             if opened is not but and self._over(opened):
                 self.finish(opened, complete=True)
 
-    def _check_ids(self, split: str, opened: OpenPass) -> None:
-        """Trust ids of a new tensor or dataset only if they come with the targets known for them."""
+    def _check_ids(self, split: str, opened: OpenPass, *, streamed: bool) -> None:
+        """Trust ids of a new tensor or dataset only if they come with the targets known for them.
+
+        So too places in a stream: it may be shuffled.
+        """
         if not opened.ids_known:
             return
         root, ids, targets = _root(opened), opened.all_ids(), opened.targets_in_order()
@@ -324,7 +327,7 @@ class PassKeeper:
             self.run.labels[split] = (root, ids, targets)
         elif root == _BY_INPUT and self.recurring() is not True:
             opened.ids_known = False  # no input has come again so far
-        elif known[0] != root:
+        elif known[0] != root or streamed:
             _, before, now = np.intersect1d(known[1], ids, return_indices=True)
             opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
 

@@ -213,6 +213,24 @@ def test_unknown_samples_are_said_and_not_made_up() -> None:
     assert "--split train=EXPR" in sink.limits[0]
 
 
+class Reshuffled(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        x, y = make_data()
+        for i in torch.randperm(len(x)).tolist():
+            yield x[i], y[i]
+
+
+def test_places_in_a_shuffled_stream_are_no_ids() -> None:
+    model, sink = Net(), Sink()
+    optimizer = loops.sgd(model)
+    loader = DataLoader(Reshuffled(), 16)
+    with Capture(sink):
+        for epoch in (1, 2, 3):
+            loops.train_one(model, loader, F.cross_entropy, optimizer, epoch)
+    assert [p.predictions.ids_known for _, p in sink.passes] == [True, False, False]
+    assert "--split train=EXPR" in sink.limits[0]
+
+
 def test_changed_targets_are_not_recorded_as_they_were_not() -> None:
     model, sink = Net(), Sink()
     train_loader, _, _ = make_loaders()
