@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["FigureView", "PanelView", "bundle_of", "show_run", "show_running"]
 
 
-MAX_ANSWERING = 4  # finished runs whose panels can still ask the kernel
+MAX_ANSWERING = 2  # finished runs whose panels can still ask the kernel; each keeps its records in memory
 MAX_LOOK = 24  # samples fetched at once
 _answering: deque[Panel] = deque()
 _running: list[PanelView] = []
