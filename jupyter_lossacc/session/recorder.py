@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_lossacc import store as runs_store
-from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError, StoreError
+from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError
 from jupyter_lossacc.session.desk import Desk, View
 from jupyter_lossacc.session.identity import new_info, status_of, status_of_both
 from jupyter_lossacc.session.launch import Launcher
@@ -70,6 +70,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._clerk = Clerk(self._failed)
         self._early_limits: list[str] = []
         self._failures: dict[str, None] = {}
+        self._earlier: Run | None = None
         self._open = False
 
     @property
@@ -105,8 +106,8 @@ class Recorder(AbstractContextManager["Recorder"]):
             raise CaptureError(
                 "Another recording is going on in this process. End it first; recordings do not nest."
             )
-        latest = _started[-1].runs if _started and self.options.resume is not None else ()
-        self._earlier = run_to_resume(self.options, latest)
+        if self.options.resume is not None:
+            self._earlier = run_to_resume(self.options, _started[-1].runs if _started else ())
         _started[:] = [self]
         self._open, self._pid, self._number = True, os.getpid(), next(_count)
         try:
@@ -342,8 +343,8 @@ class Recorder(AbstractContextManager["Recorder"]):
                 directory, info, resume.path if resume else None,
                 (rank, ranks), self._token, (self._number, run),
             )  # fmt: skip
-        except (StoreError, OSError) as error:
-            self.limit(f"The run is not written to disk: {error}. It stays in memory.")
+        except Exception as error:
+            self._failed(error, f"The run is not written to disk: {error}. It stays in memory.")
             return None
         if ranks > 1 and rank == 0 and not self._token:
             sys.stdout.write(
@@ -353,10 +354,10 @@ class Recorder(AbstractContextManager["Recorder"]):
             sys.stdout.write(f"lossacc: runs are stored in {directory}{os.sep} (git ignores it).\n")
         return writer
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, text: str = "") -> None:
         """Turn a failure of ours into one warning and one limit."""
         what = f"{type(error).__name__}: {error}"
-        text = f"lossacc met an internal error ({what}); the training goes on unchanged."
+        text = text or f"lossacc met an internal error ({what}); the training goes on unchanged."
         if text in self._failures:
             return
         self._failures[text] = None

@@ -35,9 +35,9 @@ class Clerk:
         self._thread: threading.Thread | None = None
 
     def do(self, job: Callable[[], None] | None) -> None:
-        """Queue a job; the first one starts the thread, and a thread that has died is replaced."""
+        """Queue a job; the first one starts the thread."""
         self._jobs.put(job)
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
             self._thread.start()
 
@@ -59,7 +59,9 @@ class Clerk:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except Exception as error:  # a failure of ours never reaches the training
+            except (
+                BaseException
+            ) as error:  # a failure of ours never reaches the training, nor ends the thread
                 with suppress(Exception):
                     self._on_error(error)
 
