@@ -128,9 +128,10 @@ class Run:
         Returns
         -------
         DataFrame
-            `epoch`, `step`, `loss` (as it was backpropagated), `n_samples`, `learning_rate`,
-            `grad_norm` (before the step), `update_ratio` (norm of the update over norm of the
-            weights), `dead_unit_share` (hidden units without any gradient, in [0, 1]), ...
+            `epoch`, `step`, `loss` (as it was backpropagated), `n_samples`, `learning_rate` (and
+            `learning_rate_2`, ... where the optimiser has several groups), `grad_norm` (before the
+            step), `update_ratio` (norm of the update over norm of the weights),
+            `dead_unit_share` (hidden units without any gradient, in [0, 1]), ...
         """
         import pandas as pd
 

@@ -99,6 +99,8 @@ class StepEvent:
     grad_norm: float = float("nan")
     update_ratio: float = float("nan")
     dead_share: float = float("nan")
+    other_rates: tuple[float, ...] = ()  # of the groups after the first
+    clipped_at: float = float("inf")  # the norm was computed before the gradients were clipped to this
 
 
 @dataclass(eq=False, slots=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
 
 from jupyter_lossacc.capture.backward import forget_old
+from jupyter_lossacc.capture.clipping import Clipping
 from jupyter_lossacc.capture.journal import OPTIMIZER, STEP, Journal
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class OptimizerTaps:
         self._n_parameters = 0
         self._norms = Cadence(_NORM_SHARE)
         self._updates = Cadence(_UPDATE_SHARE)
-        self._measured: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._measured: tuple[Any, Tensor | None] = (None, None)
+        self._clipping = Clipping(journal)
         self._copied: tuple[list[Any], list[Tensor], float] | None = None
         self._hidden: tuple[int, frozenset[int]] = (-1, frozenset())
         self._late = False  # the gradients are computed inside the step, by a closure
@@ -84,6 +86,7 @@ class OptimizerTaps:
         patches.callback(torch_optimizer.register_optimizer_step_pre_hook(self.before).remove)
         patches.callback(torch_optimizer.register_optimizer_step_post_hook(self.after).remove)
         patches.attribute(torch.optim.Optimizer, "__init__", self._make_init)
+        self._clipping.install(patches)
 
     def watch(self, patches: Patches, kind: type) -> None:
         """Tap a class of optimisers that are not torch's and know no hooks."""
@@ -161,6 +164,9 @@ class OptimizerTaps:
     def after(self, optimizer: Any, *_: Any) -> None:
         """Note the step: (STEP, key, learning rate, gradient norm, update ratio, dead share).
 
+        The learning rate is a tuple where there are several groups, the norm is one with its limit
+        where the gradients were clipped.
+
         Raises
         ------
         StopTraining
@@ -192,7 +198,10 @@ class OptimizerTaps:
             now = time.perf_counter()
             self._updates.took(spent + now - began, now)
         (norm, dead), self._measured = self._measured, (None, None)
-        rate = optimizer.param_groups[0].get("lr")
+        groups = optimizer.param_groups
+        rate = groups[0].get("lr")
+        if len(groups) > 1:
+            rate = (rate, *(group.get("lr") for group in groups[1:]))
         journal.entries.append((STEP, self.key(optimizer), rate, norm, ratio, dead))
         forget_old(journal)
         journal.flush_if_due(border=True)
@@ -216,7 +225,9 @@ class OptimizerTaps:
         `late`: after the step; the closure that computed the gradients has left them in place.
         """
         began = time.perf_counter()
-        if not self._norms.due(began):
+        clipped = self._clipping.take(optimizer)
+        self._measured = (clipped, None)
+        if not (self._norms.due(began) if clipped is None else self._updates.due(began)):
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters or not all(type(p) in _PLAIN and type(p.grad) is Tensor for p in parameters):
@@ -225,10 +236,12 @@ class OptimizerTaps:
         if any(g.layout is not torch.strided for g in gradients):
             return
         with torch.no_grad():
-            norms = torch._foreach_norm(gradients)
-            norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+            norm: Any = clipped
+            if clipped is None:
+                norms = torch._foreach_norm(gradients)
+                norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+                self._norms.took(time.perf_counter() - began, time.perf_counter())
             now = time.perf_counter()
-            self._norms.took(now - began, now)
             dead = None
             if late:
                 dead = None if self._copied is None else self._dead_share(optimizer, parameters)

@@ -203,7 +203,14 @@ class Reader:
             item = self._root(entry, scalars)
         elif kind == STEP:
             item = StepEvent(self._order, entry[1], float("nan"))
-            pairs = zip(("learning_rate", "grad_norm", "update_ratio", "dead_share"), entry[2:], strict=True)
+            rate, norm, *rest = entry[2:]
+            if isinstance(rate, tuple):
+                rate, item.other_rates = rate[0], tuple(map(_host_number, rate[1:]))
+            if isinstance(norm, tuple):
+                norm, item.clipped_at = norm
+            pairs = zip(
+                ("learning_rate", "grad_norm", "update_ratio", "dead_share"), (rate, norm, *rest), strict=True
+            )
             scalars += [(item, name, value) for name, value in pairs if value is not None]
         elif kind == OPTIMIZER:
             item = OptimizerEvent(self._order, *entry[1:])
@@ -345,6 +352,12 @@ def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> No
         event.on_simplex, event.one_hot = flags[0] > 0, flags[1] > 0
         event.class_weights = weights
         at += n
+
+
+def _host_number(value: Any) -> float:
+    """Return a learning rate that can be read without waiting for a device; NaN otherwise."""
+    waits = isinstance(value, Tensor) and value.device.type != "cpu"
+    return float("nan") if value is None or waits else float(value)
 
 
 def _criterion_of(made: Made) -> tuple[LossEvent, str, Tensor]:

@@ -76,6 +76,7 @@ class Run:
     # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
     labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
     rows: list[tuple[float, ...]] = field(default_factory=list)
+    other_rates: list[tuple[float, ...]] = field(default_factory=list)
     step_loss: float = math.nan
     step_samples: int = 0
 
@@ -108,11 +109,12 @@ class Run:
                 self.step_loss,
                 float(self.step_samples),
                 event.learning_rate,
-                event.grad_norm,
+                event.grad_norm * min(1.0, event.clipped_at / (event.grad_norm + 1e-6)),
                 event.update_ratio,
                 event.dead_share,
             )
         )
+        self.other_rates.append(event.other_rates)
         self.step_loss, self.step_samples = math.nan, 0
 
     def take_rows(self) -> dict[str, NDArray[np.float64]]:
@@ -120,10 +122,13 @@ class Run:
         if not self.rows:
             return {}
         columns = np.array(self.rows, dtype=np.float64).T
-        self.rows = []
-        return {
+        others, self.rows, self.other_rates = self.other_rates, [], []
+        taken = {
             name: np.ascontiguousarray(column) for name, column in zip(STEP_COLUMNS, columns, strict=True)
         }
+        for i in range(max(map(len, others))):
+            taken[f"learning_rate_{i + 2}"] = np.array([r[i] if i < len(r) else math.nan for r in others])
+        return taken
 
     def begins_epoch_without_loader(self, ids: NDArray[np.int64] | None, n_rows: int) -> bool:
         """Whether a training batch without a loader opens a new epoch.

@@ -128,7 +128,13 @@ class Ledger:
 
 def _joined(chunks: list[Mapping[str, Floats]]) -> dict[str, Floats]:
     empty = np.empty(0, np.float64)
-    return {c: np.concatenate([empty, *(chunk[c] for chunk in chunks)]) for c in STEP_COLUMNS}
+    # Learning rates of further groups come only with optimisers that have them.
+    names = dict.fromkeys([*STEP_COLUMNS, *(name for chunk in chunks for name in chunk)])
+
+    def column(chunk: Mapping[str, Floats], name: str) -> Floats:
+        return chunk[name] if name in chunk else np.full(len(chunk["step"]), np.nan)
+
+    return {name: np.concatenate([empty, *(column(chunk, name) for chunk in chunks)]) for name in names}
 
 
 def _size(predictions: Predictions) -> int:
