@@ -224,7 +224,7 @@ def _loss_info(event: LossEvent) -> LossInfo:
 
 
 def _predictions(columns: NDArray[np.float32], ids: Ids, *, ids_known: bool) -> Predictions:
-    order = np.argsort(ids, kind="stable")
+    order = _by_id(ids)
     columns = columns[:, order]
 
     def floats(row: int) -> NDArray[np.float32]:
@@ -241,3 +241,14 @@ def _predictions(columns: NDArray[np.float32], ids: Ids, *, ids_known: bool) -> 
         margin=floats(MARGIN),
         ids_known=ids_known,
     )
+
+
+def _by_id(ids: Ids) -> NDArray[np.intp]:
+    """Return the order that sorts ids; at once where they are those of a whole set, shuffled."""
+    n = len(ids)
+    if n and ids.min() >= 0 and ids.max() < n:
+        order = np.full(n, -1, dtype=np.intp)
+        order[ids] = np.arange(n)
+        if order.min() >= 0:
+            return order
+    return np.argsort(ids, kind="stable")

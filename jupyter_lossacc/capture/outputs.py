@@ -49,6 +49,7 @@ class OutputTaps:
             return
         self._hooked.add(module)
         self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
+
     def covered(self) -> None:
         """Note that a known loss was trained on."""
         self.n_covered += 1

@@ -99,6 +99,7 @@ class Reader:
         self._printed: list[tuple[LossEvent, Tensor]] = []
         self._calls: dict[Any, Call] = {}
         self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
+        self._thinnable: dict[Any, bool] = {}
         self._flying: deque[_Chunk] = deque()
 
     def read(self, entries: list[Entry]) -> None:
@@ -241,7 +242,7 @@ class Reader:
         else:
             event.candidates = self.book.recent()
             event.origin = self.origins.of(rest[0])
-        event.n_rows = len(target) if target.dim() else 1
+        event.n_rows = target.shape[0] if target.dim() else 1
         prints = self._prints
         if event.match is None and prints is not None and event.n_rows % len(prints) == 0:
             self._printed.append((event, prints))
@@ -260,7 +261,15 @@ class Reader:
 
     def _thin(self, event: LossEvent, logits: Tensor, target: Tensor) -> bool:
         """Whether a training batch is one of those whose samples are not recorded."""
-        return self.governor.every > 1 and thinnable(event.call, logits, target) and not self.governor.takes()
+        if self.governor.every == 1:
+            return False
+        kind = (event.call.key, logits.dim(), target.dim(), target.dtype)
+        found = self._thinnable.get(kind)
+        if found is None:
+            if len(self._thinnable) > 64:
+                self._thinnable.clear()
+            found = self._thinnable[kind] = thinnable(event.call, logits, target)
+        return found and not self.governor.takes()
 
     def _call(self, name: str, rest: tuple[Any, ...]) -> Call:
         # A cached call keeps its class weights alive, so their ids are not used again.

@@ -234,8 +234,23 @@ def training_series(recording: Recording, until: float = np.inf) -> tuple[EpochS
     for split in ("train_eval", "train"):
         series = tuple(s for s in recording.series(split) if s.epoch <= until)
         if series:
-            return series
+            return _of_all_batches(series) if any(s.n_total is not None for s in series) else series
     return ()
+
+
+def _of_all_batches(series: tuple[EpochSummary, ...]) -> tuple[EpochSummary, ...]:
+    """Read passes of which a random part of the samples was recorded so that they can be compared.
+
+    The loss is then the reported one, which is that of all batches; the accuracy, of few samples each,
+    is that of the last ten passes together.
+    """
+    found = []
+    for i, s in enumerate(series):
+        recent = [r for r in series[max(0, i - 9) : i + 1] if r.n_samples and np.isfinite(r.accuracy)]
+        n = sum(r.n_samples for r in recent)
+        accuracy = sum(r.accuracy * r.n_samples for r in recent) / n if n else float("nan")
+        found.append(replace(s, nll=s.reported_loss, accuracy=accuracy))
+    return tuple(found)
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -73,6 +73,10 @@ def support_of(recording: Recording, summary: EpochSummary) -> NDArray[np.int64]
 
 
 def trained_support(recording: Recording) -> NDArray[np.int64] | None:
-    """Count the samples per class that the last complete training pass visited (as resampled, if so)."""
-    passes = [s for s in recording.summaries if s.complete and s.split == "train" and s.n_samples]
+    """Count the samples per class that the last complete training pass visited (as resampled, if so).
+
+    Passes of which only a random part was recorded do not count the classes.
+    """
+    trained = [s for s in recording.summaries if s.complete and s.split == "train" and s.n_samples]
+    passes = [s for s in trained if s.n_total is None]
     return support_of(recording, passes[-1]) if passes else None

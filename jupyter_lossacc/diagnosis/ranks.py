@@ -220,11 +220,13 @@ def _without_samples(summaries: Sequence[EpochSummary]) -> EpochSummary:
     classes = _added_classes(tables) if len(tables) == len(summaries) else None
 
     def mean(name: str) -> float:
-        return float(np.average([getattr(s, name) for s in summaries], weights=n)) if n.sum() else np.nan
+        values = [getattr(s, name) for s in summaries if s.n_samples]
+        return float(np.average(values, weights=n[n > 0])) if n.sum() else np.nan
 
     return replace(
         first,
         n_samples=int(n.sum()),
+        n_total=None if all(s.n_total is None for s in summaries) else sum(map(_size, summaries)),
         reported_loss=_reported(summaries, None),
         nll=mean("nll"),
         accuracy=mean("accuracy"),
@@ -256,9 +258,15 @@ def _reported(summaries: Sequence[EpochSummary], joined: _Joined | None) -> floa
 
 def _weight(summary: EpochSummary) -> float:
     weights, table = summary.loss.class_weights, summary.classes
-    if summary.loss.reduction == "mean" and weights is not None and table is not None:
+    whole = summary.n_total is None
+    if summary.loss.reduction == "mean" and weights is not None and table is not None and whole:
         return float(table.support @ weights)  # torch's weighted mean divides by the weights
-    return float(summary.n_samples)
+    return float(_size(summary))
+
+
+def _size(summary: EpochSummary) -> int:
+    """Count the samples of a pass, recorded or not."""
+    return summary.n_samples if summary.n_total is None else summary.n_total
 
 
 def _added(parts: Sequence[Accumulators | None]) -> Accumulators | None:

@@ -40,7 +40,7 @@ def runs_of_targets(targets: ArrayLike) -> tuple[float, float]:
     """
     y = np.asarray(targets).ravel()
     n = float(len(y))
-    _, counts = np.unique(y, return_counts=True)
+    counts = _counts(y)
     if len(counts) < 2:
         return nan, nan
     squares, cubes = float((counts.astype(float) ** 2).sum()), float((counts.astype(float) ** 3).sum())
@@ -48,3 +48,11 @@ def runs_of_targets(targets: ArrayLike) -> tuple[float, float]:
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
     runs = 1 + int(np.count_nonzero(y[1:] != y[:-1]))
     return runs / expected, (runs - expected) / sqrt(variance) if variance > 0 else nan
+
+
+def _counts(y: np.ndarray) -> np.ndarray:
+    """How often each value occurs, in order of the values."""
+    if y.dtype.kind in "iu" and len(y) and y.min() >= 0 and y.max() < 4 * len(y) + 1024:
+        counts = np.bincount(y)
+        return counts[counts > 0]
+    return np.unique(y, return_counts=True)[1]
