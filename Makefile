@@ -76,6 +76,11 @@ gallery: ## Write gallery.html: every state of the panel on one page
 	@bash .ci/setup test
 	@$(PY) -m tests.views.gallery gallery.html --causes
 
+.PHONY: batteries
+batteries: ## Train what has a known cause anew, and make the tables of tests/battery again
+	@bash .ci/setup test
+	@$(PY) -m tests.battery
+
 .PHONY: studies
 studies: ## Make the documentation's tables again (hours)
 	@bash .ci/setup studies

@@ -19,9 +19,10 @@ from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes
+from tests.battery.loop import Ran, examine
+from tests.battery.scenarios import plans
 from tests.causes.cases import Case, case, over
 from tests.recordings import train_and_record
-from tests.scenarios import digits, network
 from tests.scenarios_classes import draw, mlp
 
 HERE = Path(__file__).parent
@@ -64,28 +65,15 @@ def test_both_rise() -> None:
 
 
 @cache
-def falling() -> Case:
-    """A memorising network is pulled back by weight decay: sure mistakes soften, and answers are lost."""
-    torch.manual_seed(0)
-    train, val = digits(0, 300, 1400, noise=0.3)
-    model = network(64, 10, (256, 256))
-    train_and_record(
-        model,
-        train,
-        val,
-        epochs=25,
-        optimizer=torch.optim.Adam(model.parameters(), lr=3e-3),
-        batch_size=32,
-    )
-    pull = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=150.0)
-    r = train_and_record(model, train, val, epochs=24, optimizer=pull, batch_size=32).build()
-    episodes = find_episodes(r)
-    return Case(r, episodes, diagnose(r, episodes))
+def falling() -> Ran:
+    """An over-confident network meets wrong labels."""
+    plan = next(p for p in plans("home") if (p.scenario.name, p.family.name) == ("tail_relief", "waves"))
+    return examine(plan.setup(), plan.seed)
 
 
-def test_both_fall_on_validation_and_on_training() -> None:
-    found = {(e.split, e.kind) for e in falling().episodes}
-    assert ("val", "both_fall") in found
+def test_both_fall() -> None:
+    assert "both_fall" in {e.kind for e in falling().episodes if e.split == "val"}
+    assert "tail_relief" in {f.cause for d in falling().diagnoses for f in d.supported}
 
 
 def test_what_fell_when_both_fell() -> None:
@@ -116,13 +104,14 @@ def test_a_forecast_stands_with_its_error_or_not_at_all() -> None:
 
 @cache
 def stuck() -> Case:
-    """An over-confident network goes on at a rate that changes nothing."""
+    """An over-confident network, whose optimiser then holds the weights of another one."""
     torch.manual_seed(0)
-    train, val = draw([570, 30], spread=2.2, seed=0), draw([1140, 60], spread=2.2, seed=1)
-    model = mlp(20, 2)
-    train_and_record(model, train, val, epochs=40, optimizer=torch.optim.Adam(model.parameters(), lr=3e-3))
-    slow = torch.optim.Adam(model.parameters(), lr=1e-6)
-    r = train_and_record(model, train, val, epochs=14, optimizer=slow).build()
+    train, val = draw([570, 30], spread=3.5, seed=0), draw([1140, 60], spread=3.5, seed=1)
+    model, another = mlp(20, 2, 128), mlp(20, 2, 128)
+    before = torch.optim.Adam(model.parameters(), lr=1e-2)
+    train_and_record(model, train, val, epochs=40, optimizer=before)
+    held = torch.optim.Adam(another.parameters(), lr=1e-3)
+    r = train_and_record(model, train, val, epochs=16, optimizer=held).build()
     episodes = find_episodes(r)
     return Case(r, episodes, diagnose(r, episodes))
 
@@ -131,7 +120,7 @@ def test_accuracy_stuck_at_a_high_loss() -> None:
     """Ninety-five percent right, and a loss above that of always stating the class proportions."""
     last = stuck().recording.series("val")[-1]
     assert last.accuracy > 0.9
-    assert last.nll > 0.1985
+    assert last.nll > 2 * 0.1985
     assert "accuracy_stuck_loss_high" in {e.kind for e in stuck().episodes if e.split == "val"}
 
 
@@ -146,7 +135,7 @@ def test_high_training_accuracy_beside_a_high_validation_loss() -> None:
 
 
 def test_small_moves_the_same_way_raise_no_alarm() -> None:
-    found = case("healthy")
+    found = case("healthy_linear")
     losses = [s.nll for s in found.recording.series("val")]
     accuracies = [s.accuracy for s in found.recording.series("val")]
     both = (np.diff(losses) > 0) & (np.diff(accuracies) > 0)
