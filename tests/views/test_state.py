@@ -50,6 +50,17 @@ def test_nan_losses_are_coded_and_said():
     assert "NaN since epoch 8" in state["headline"]["text"]
 
 
+def test_an_accuracy_that_was_not_taken_is_a_gap_and_no_failure():
+    shown = STATES["healthy"]()
+    passes = [replace(s, accuracy=float("nan")) if s.split == "train" and s.epoch == 9 else s
+              for s in shown.recording.summaries]  # fmt: skip
+    state = state_of(replace(shown, recording=replace(shown.recording, summaries=tuple(passes))))
+    train = next(c for c in state["curves"] if c["id"] == "train")
+    assert train["accuracy"][8] is None
+    assert None not in train["accuracy"][:8]
+    assert state["non_finite"] == []
+
+
 def test_both_rise_is_banded_explained_and_counted():
     state = state_of(STATES["both-rise"]())
     band = next(b for b in state["bands"] if b["split"] == "val")

@@ -85,7 +85,8 @@ def curves(recording: Recording, positions: Positions) -> list[dict[str, Any]]:
                 "x": coded_list([_position(s, positions) for s in passes], 7),
                 "epoch": [s.epoch for s in passes],
                 "loss": coded_list(s.reported_loss for s in passes),
-                "accuracy": coded_list(s.accuracy for s in passes),
+                # Where it was not taken (short training steps are counted now and then) there is a gap.
+                "accuracy": [coded(s.accuracy) if isfinite(s.accuracy) else None for s in passes],
                 "calibrated": coded_list(calibrated) if np.isfinite(calibrated).any() else [],
             }
         )

@@ -121,7 +121,7 @@ export function yRange(list, [from, to], references = []) {
 /** Value of a series at an epoch: its last point at or before it. */
 export function valueAt(s, x) {
   let found = null;
-  for (let i = 0; i < s.x.length && s.x[i] <= x + 1e-6; i++) found = decode(s.values[i]);
+  for (let i = 0; i < s.x.length && s.x[i] <= x + 1e-6; i++) found = decode(s.values[i]) ?? found;
   return found;
 }
 

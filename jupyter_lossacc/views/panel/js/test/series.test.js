@@ -36,6 +36,7 @@ test('the read-out gives the last value at or before an epoch', () => {
   assert.equal(valueAt(s, 4), 0.5);
   assert.ok(Number.isNaN(valueAt(s, 9)));
   assert.equal(valueAt(s, 0), null);
+  assert.equal(valueAt({ x: [1, 5], values: [0.5, null] }, 9), 0.5); // not taken there
   assert.equal(nearestEpoch([s], 2.4), 1);
 });
 
