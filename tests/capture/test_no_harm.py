@@ -12,22 +12,24 @@ import signal
 import threading
 import warnings
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import optimizer as torch_optimizer
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.data import dataloader as torch_loader
 
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.journal import Journal
+from jupyter_lossacc.capture.journal import OUTPUT, Journal
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, StopTraining
 from tests.capture import loops, truth
+from tests.capture.torch_state import changed, left_over, torch_state
 from tests.capture.truth import TRUTH, Net, Sink, make_data, make_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOT_DETERMINISTIC = ("workers_out_of_order",)
 
@@ -74,37 +76,25 @@ def test_training_is_bit_identical(name: str) -> None:
         assert same(a, b), what
 
 
-def patched() -> list[str]:
-    """Everything of ours that is still in place."""
-    left = []
-    entries = [torch._C._nn.cross_entropy_loss, torch._C._nn.mse_loss, torch.binary_cross_entropy_with_logits]
-    left += [str(f) for f in entries if type(f).__name__ != "builtin_function_or_method"]
-    for function in (torch.autograd.backward, torch.autograd.grad, F.kl_div):
-        left += [n for n in function.__code__.co_names if "lossacc" in n]
-        left += [n for n in function.__globals__ if "lossacc" in n]
-    if "__getitem__" in Tensor.__dict__:
-        left.append("__getitem__")
-    base = torch_loader._BaseDataLoaderIter
-    multi = torch_loader._MultiProcessingDataLoaderIter
-    methods = [base.__init__, base.__next__, base._next_index, multi._reset]
-    methods += [nn.Module.train, torch.optim.Optimizer.__init__]
-    left += [m.__qualname__ for m in methods if "lossacc" in m.__module__]
-    if torch_optimizer._global_optimizer_pre_hooks or torch_optimizer._global_optimizer_post_hooks:
-        left.append("optimizer hooks")
-    return left
+@pytest.fixture(autouse=True)
+def patches_are_gone() -> Iterator[None]:
+    """Whatever a test here does to a recording: nothing of ours stays in torch, and no thread."""
+    yield
+    assert left_over() == []
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("lossacc")]
 
 
 def test_patches_are_gone_after_success_error_and_interrupt() -> None:
-    assert patched() == []
+    before = torch_state()
     with Capture(Sink()):
-        assert patched() != []
+        assert len(changed(before)) > 20
         TRUTH.reset()
         loops.LOOPS["plain_tutorial"]()
-    assert patched() == []
+    assert changed(before) == []
     for error in (ValueError("mine"), KeyboardInterrupt()):
         with pytest.raises(type(error)), Capture(Sink()):
             raise error
-        assert patched() == []
+        assert changed(before) == []
 
 
 def test_models_keep_no_hooks() -> None:
@@ -123,7 +113,6 @@ def test_nesting_is_refused_and_harmless() -> None:
             pass
         loops.LOOPS["plain_tutorial"]()
     assert len(sink.passes) == 2 * truth.EPOCHS
-    assert patched() == []
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -137,7 +126,6 @@ def test_a_real_interrupt_leaves_nothing_behind(seed: int) -> None:
         timer.start()
         while True:
             loops.fit(nn.CrossEntropyLoss(), model)
-    assert patched() == []
     assert all(passed.complete for _, passed in sink.passes[:-2])
 
 
@@ -176,7 +164,7 @@ class Broken(list[Any]):
         super().append(entry)
 
 
-@pytest.mark.parametrize("kind", range(7))
+@pytest.mark.parametrize("kind", range(OUTPUT + 1))
 def test_failing_tap_costs_one_warning_and_one_limit(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Journal, "flush", lambda self: None)
     name = "permuted_indices" if kind == 5 else "plain_tutorial"
@@ -192,7 +180,6 @@ def test_failing_tap_costs_one_warning_and_one_limit(kind: int, monkeypatch: pyt
     assert [w.category for w in caught if "recording" in str(w.message)] == [LossAccWarning]
     assert len([s for s in sink.limits if "injected" in s]) == 1
     assert same([(r.ids, r.logits, r.value) for r in TRUTH.records], bare[0])
-    assert patched() == []
 
 
 @pytest.mark.parametrize("part", ["_reader.read", "_interpreter.read", "sink.pass_finished", "sink.steps"])
@@ -214,7 +201,6 @@ def test_failing_reading_is_contained(part: str, monkeypatch: pytest.MonkeyPatch
     with pytest.warns(LossAccWarning, match="injected"), capture:
         loops.LOOPS["plain_tutorial"]()
     assert same([(r.ids, r.logits, r.value) for r in TRUTH.records], bare[0])
-    assert patched() == []
 
 
 def test_warnings_as_errors_do_not_end_the_training() -> None:

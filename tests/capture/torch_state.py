@@ -12,6 +12,7 @@ import torch.nn.functional
 from torch.optim import optimizer as torch_optimizer
 from torch.utils.data import dataloader as torch_loader
 
+OURS = "ours: "
 OWNERS = (
     torch,
     torch._C._nn,
@@ -35,6 +36,8 @@ def torch_state() -> dict[str, Any]:
         for name, value in vars(owner).items():
             where = f"{getattr(owner, '__module__', '')}.{owner.__name__}.{name}"
             state[where] = id(value)
+            if "lossacc" in name or str(getattr(value, "__module__", "")).startswith("jupyter_lossacc"):
+                state[f"{OURS}{where}"] = True
             if isinstance(value, types.FunctionType):
                 state[f"{where}.__code__"] = id(value.__code__)
     hooks = torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks
@@ -47,6 +50,12 @@ def torch_state() -> dict[str, Any]:
 
 
 def changed(before: dict[str, Any]) -> list[str]:
-    """Names of what is no longer as it was."""
+    """Names of what is no longer as it was, or is ours; torch itself adds names when they are first used."""
     now = torch_state()
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    gone = [name for name, value in before.items() if now.get(name) != value]
+    return sorted(gone + [name for name in now if name.startswith(OURS) and name not in before])
+
+
+def left_over() -> list[str]:
+    """Names of what is ours in torch now."""
+    return [name for name in torch_state() if name.startswith(OURS)]
