@@ -79,7 +79,7 @@ def _verdict(w: Window, o: Outcomes, *, flat: bool) -> Verdict:
 def _learned(w: Window) -> float:
     """Share of the fall that is left with calibration repaired: what the model learned."""
     fall = w.end.calibrated_nll - w.start.calibrated_nll
-    return fall / w.loss_change if np.isfinite(fall) else 0.0
+    return fall / w.loss_change if np.isfinite(fall) and w.loss_change else 0.0
 
 
 def _statement(w: Window, o: Outcomes) -> str:

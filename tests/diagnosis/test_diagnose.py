@@ -209,6 +209,11 @@ def unknown_ids(r: Recording) -> Recording:
     return replace(r, load=lambda key: replace(r.load(key), ids_known=False))
 
 
+def duplicate_ids(r: Recording) -> Recording:
+    """As when a sampler draws with replacement."""
+    return replace(r, load=lambda key: replace(r.load(key), sample_ids=r.load(key).sample_ids // 2))
+
+
 def other_samples(r: Recording) -> Recording:
     """A validation set drawn anew in every epoch."""
 
@@ -263,6 +268,9 @@ EDGES: dict[str, Callable[[], Recording]] = {
     "one class seen": lambda: noise(classes=1).build(),
     "two classes": lambda: noise(classes=2).build(),
     "many classes": lambda: noise(classes=300).build(),
+    "ten thousand classes": lambda: noise(n=20, classes=10_000, epochs=9).build(),
+    "a class absent": lambda: noise(change=lambda epoch, z: torch.nn.functional.pad(z, (0, 2))).build(),
+    "duplicate ids": lambda: duplicate_ids(noise().build()),
     "nan loss": lambda: broken_down(noise().build(), float("nan")),
     "infinite loss": lambda: broken_down(noise().build(), float("inf")),
     "huge logits": lambda: noise(change=lambda epoch, z: z * 1e6).build(),
