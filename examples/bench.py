@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROUNDS = 9
-SETTLE = 6.0  # seconds of recording after which the governor has found its measure
+SETTLE = 10.0  # seconds of recording after which the governor has found its measure
 
 
 class Nothing:
