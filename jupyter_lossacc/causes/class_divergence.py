@@ -197,10 +197,18 @@ def _evidence(t: Trends) -> tuple[Evidence, ...]:
         evidence("classes that get better", float(len(t.better)), "classes", bar, len(t.better) > 0),
         evidence("smaller of the two flows", small, "nats", f"> {MIN_FLOW}", small > MIN_FLOW),
         evidence(
-            "recall of the classes that get worse", worse, "share", f"< -{MIN_RECALL}", worse < -MIN_RECALL
+            "change of recall, classes that get worse",
+            worse,
+            "share",
+            f"< -{MIN_RECALL}",
+            worse < -MIN_RECALL,
         ),
         evidence(
-            "recall of the classes that get better", better, "share", f"> {MIN_RECALL}", better > MIN_RECALL
+            "change of recall, classes that get better",
+            better,
+            "share",
+            f"> {MIN_RECALL}",
+            better > MIN_RECALL,
         ),
         evidence("smaller over larger flow", balance, "ratio", f"> {MIN_BALANCE}", balance > MIN_BALANCE),
     )

@@ -129,8 +129,14 @@ def _evidence(m: _Movement) -> tuple[Evidence, ...]:
     return (
         evidence("loss above its lowest value", m.loss, "nats", "within wobble", not m.loss_rises),
         evidence("wobble of the loss", m.loss_wobble, "nats", "", True),
-        evidence("accuracy since then", m.accuracy.value, "share", f"< {MIN_POINTS}", not m.accuracy_rises),
-        evidence("wobble of accuracy", m.accuracy_wobble, "share", "", True),
+        evidence(
+            "change of accuracy since then",
+            m.accuracy.value,
+            "share",
+            f"< {MIN_POINTS}",
+            not m.accuracy_rises,
+        ),
+        evidence("wobble of accuracy", m.accuracy_wobble, "points", "", True),
     )
 
 
