@@ -84,6 +84,9 @@ def test_dark_and_light(notebook):
         const section = document.querySelector('.lossacc-host').shadowRoot.querySelector('.la');
         return getComputedStyle(section).color;
     }"""
+    page.wait_for_function(
+        ALL_DRAWN
+    )  # the copy that stays takes the live panel's place a moment after the end
     light = page.evaluate(colour)
     notebook.set_theme("JupyterLab Dark")
     page.wait_for_function(f"light => ({colour})() !== light", arg=light)
