@@ -44,7 +44,10 @@ class Cadence:
         return now >= self._next
 
     def took(self, cost: float, now: float) -> None:
-        """Note that a measurement took `cost` seconds; the first two warm up and count for nothing."""
+        """Note that a measurement took `cost` seconds of this thread; the first two warm up and are free.
+
+        The thread's own seconds: a measurement that had to wait for a core was not expensive.
+        """
         self._n += 1
         if self._n > 2:
             self._next = now + cost / self.share
@@ -193,10 +196,9 @@ class OptimizerTaps:
         if self._copied is not None:
             weights, copies, spent = self._copied
             self._copied = None
-            began = time.perf_counter()
+            began = time.thread_time()
             ratio = _update_ratio(weights, copies)
-            now = time.perf_counter()
-            self._updates.took(spent + now - began, now)
+            self._updates.took(spent + time.thread_time() - began, time.perf_counter())
         (norm, dead), self._measured = self._measured, (None, None)
         groups = optimizer.param_groups
         rate = groups[0].get("lr")
@@ -212,23 +214,24 @@ class OptimizerTaps:
         if self._norms.due(now) and self._updates.due(now):
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             if all(type(p) in _PLAIN for p in parameters):
-                self._copy(_sample(parameters), now)
+                self._copy(_sample(parameters), time.thread_time())
 
     def _copy(self, weights: list[Any], began: float) -> None:
         with torch.no_grad():
             copies = [w.detach().clone() for w in weights]
-        self._copied = (weights, copies, time.perf_counter() - began)
+        self._copied = (weights, copies, time.thread_time() - began)
 
     def _measure(self, optimizer: Any, *, late: bool = False) -> None:
         """Take the gradient norm; less often, the dead share and copies to measure the update with.
 
         `late`: after the step; the closure that computed the gradients has left them in place.
         """
-        began = time.perf_counter()
+        now = time.perf_counter()
         clipped = self._clipping.take(optimizer)
         self._measured = (clipped, None)
-        if not (self._norms.due(began) if clipped is None else self._updates.due(began)):
+        if not (self._norms.due(now) if clipped is None else self._updates.due(now)):
             return
+        began = time.thread_time()
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters or not all(type(p) in _PLAIN and type(p.grad) is Tensor for p in parameters):
             return
@@ -240,14 +243,14 @@ class OptimizerTaps:
             if clipped is None:
                 norms = torch._foreach_norm(gradients)
                 norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
-                self._norms.took(time.perf_counter() - began, time.perf_counter())
-            now = time.perf_counter()
+                self._norms.took(time.thread_time() - began, now)
+            began = time.thread_time()
             dead = None
             if late:
                 dead = None if self._copied is None else self._dead_share(optimizer, parameters)
             elif self._updates.due(now):
                 dead = self._dead_share(optimizer, parameters)
-                self._copy(_sample(parameters), now)
+                self._copy(_sample(parameters), began)
         self._measured = (norm, dead)
 
     def _dead_share(self, optimizer: Any, parameters: list[Any]) -> Tensor | None:
