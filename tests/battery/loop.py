@@ -85,7 +85,8 @@ def fit(setup: Setup, seed: int) -> tuple[Recording, list[dict[str, Tensor]]]:
         evaluated["train_eval"] = _loader(data[0], 500)
     watch = s.watch or s.criterion
     weights = []
-    with la.record("battery", store="none", view="none", split=evaluated):
+    # All samples, so that what is found does not depend on how busy the machine is.
+    with la.record("battery", store="none", view="none", split=evaluated, keep="all"):
         for epoch in range(1, s.epochs + 1):
             if s.on_epoch is not None:
                 s.on_epoch(epoch)
