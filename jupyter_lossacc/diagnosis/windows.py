@@ -41,7 +41,7 @@ _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more s
 _SUSTAINED = 0.5  # share of the critical value that must be reached without bursts of three epochs or fewer
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
 _STUCK_EPOCHS = 40  # epochs over which the slope of a stuck accuracy must stay within the flat limit
-_STUCK_ERRORS = 2.5  # standard errors that the slope must stay away from that limit
+_STUCK_ERRORS = 3.0  # standard errors that the slope must stay away from that limit
 _KNOTS = 32  # places at which the movement of a stretch may begin or end
 _CLEARLY_LEVEL = (
     16.0  # gain in squared residuals for two more parameters; 9.2 is the 1 % point of chi-squared
