@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc.causes.cause import share_text, spoken
+from jupyter_lossacc.causes.pages import page
 from jupyter_lossacc.diagnosis.checkpoint import best_epoch, stop_or_go
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
         if supported and supported[0].cause == "fluctuation":
             return supported[0].statement
         if supported:
-            unmarked = f" {_UNMARKED}" if supported[0].cause in _ABOUT_A_RISE else ""
-            return f"{supported[0].statement}{unmarked} {_what_to_do(recording, None)}".strip()
+            first = supported[0]
+            rise = first.cause in _ABOUT_A_RISE  # such a sentence begins with what the loss does
+            said = (
+                f"{first.statement} {_UNMARKED}" if rise else f"{page(first.cause).title}: {first.statement}"
+            )
+            return f"{said} {_what_to_do(recording, None)}".strip()
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
     what = f"{spoken(episode.split).capitalize()} {_MOVES[episode.kind]}"
