@@ -72,7 +72,8 @@ class RecordingBuilder:
         predictions = predictions_from_logits(logits, targets, reported=reported)
         sums = Sums.empty(logits.shape[1])
         folds = torch.as_tensor(fold_of(np.arange(len(targets))))
-        sums.add(logits, targets, folds, reduce_rows(logits, targets))
+        if not training:  # else they are left out below
+            sums.add(logits, targets, folds, reduce_rows(logits, targets))
         self.passes.append(
             Pass(
                 split=split,
@@ -133,8 +134,12 @@ def train_and_record(
     extra: Sequence[tuple[str, tuple[Tensor, Tensor]]] = (),
     on_epoch: Callable[[int], None] | None = None,
     name: str = "test",
+    watch_steps: bool = True,
 ) -> RecordingBuilder:
-    """Train with per-sample `criterion` (reduction none; cross-entropy by default) and record."""
+    """Train with per-sample `criterion` (reduction none; cross-entropy by default) and record.
+
+    Without `watch_steps` nothing is recorded of the optimiser, which is faster.
+    """
     per_sample = criterion or nn.CrossEntropyLoss(reduction="none")
     builder = RecordingBuilder(name, loss)
     generator = torch.Generator().manual_seed(seed)
@@ -151,6 +156,11 @@ def train_and_record(
             value = per_sample(z, y[batch]).mean()
             optimizer.zero_grad()
             value.backward()
+            if not watch_steps:
+                optimizer.step()
+                step += 1
+                seen.append(z.detach())
+                continue
             grads = [p.grad for p in model.parameters() if p.grad is not None]
             norm = float(torch.stack([g.norm() for g in grads]).norm())
             before = [p.detach().clone() for p in model.parameters()]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_lossacc.diagnosis.curves import Curves, bars_for
+import numpy as np
+
+from jupyter_lossacc.diagnosis.curves import Bars, Curves, bars_for
 from jupyter_lossacc.diagnosis.episodes import find_episodes
-from jupyter_lossacc.diagnosis.windows import SHORTEST, find_windows
+from jupyter_lossacc.diagnosis.windows import SHORTEST, find_windows, stretches
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Collection
 
     from jupyter_lossacc.records import Episode, EpisodeKind, Recording
 
@@ -22,14 +24,51 @@ HARMFUL: tuple[EpisodeKind, ...] = (
     "accuracy_stuck_loss_high",
 )
 
+# Which way loss and accuracy go in each kind.
+NEEDS: dict[EpisodeKind, tuple[int, int]] = {
+    "both_rise": (1, 1),
+    "both_fall": (-1, -1),
+    "loss_rises_accuracy_falls": (1, -1),
+    "loss_rises_accuracy_flat": (1, 0),
+    "loss_falls_accuracy_flat": (-1, 0),
+}
 
-def shown_of_curves(loss: np.ndarray, accuracy: np.ndarray, n_samples: int) -> dict[EpisodeKind, int]:
-    """First epoch (from 1) at which each kind was shown, judging again after every epoch."""
+
+def shown_of_curves(
+    loss: np.ndarray,
+    accuracy: np.ndarray,
+    n_samples: int,
+    kinds: Collection[EpisodeKind],
+    high: np.ndarray | None = None,
+) -> dict[EpisodeKind, int]:
+    """First epoch (from 1) at which each of these kinds was shown, judging again after every epoch."""
     shown: dict[EpisodeKind, int] = {}
     for n in range(SHORTEST, len(loss) + 1):
-        for window in find_windows(Curves(loss[:n], accuracy[:n], n_samples), bars_for(n)):
-            shown.setdefault(window.kind, n)
+        curves, bars = (
+            Curves(loss[:n], accuracy[:n], n_samples, None if high is None else high[:n]),
+            bars_for(n),
+        )
+        if not _possible(curves, bars, kinds):
+            continue
+        for window in find_windows(curves, bars):
+            if window.kind in kinds:
+                shown.setdefault(window.kind, n)
     return shown
+
+
+def _possible(curves: Curves, bars: Bars, kinds: Collection[EpisodeKind]) -> bool:
+    """Whether a stretch could be of one of these kinds: no more than a quick look, and never too strict."""
+    if "accuracy_stuck_loss_high" in kinds:
+        return True
+    first, last = stretches(len(curves))
+    accuracy = curves.accuracy_moments.trends(first, last)
+    clear = (np.abs(accuracy.change) >= bars.accuracy_least) & (np.abs(accuracy.score) >= bars.anchored)
+    ways = {0, *np.sign(accuracy.change[clear])}  # 0: flat
+    wanted = {NEEDS[kind][0] for kind in kinds if NEEDS[kind][1] in ways}
+    if not wanted:
+        return False
+    loss = curves.loss_moments.trends(first, last)
+    return bool(wanted & {*np.sign(loss.change[np.abs(loss.score) >= bars.critical(first, last)])})
 
 
 def watch(recording: Recording) -> list[tuple[int, tuple[Episode, ...]]]:

@@ -1,69 +1,85 @@
-"""The three measurements: false alarms on real and on simulated runs, and power."""
+"""What is measured: each study is a list of jobs, a function that does one, and the code that decides it."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import warnings
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tests.studies import baselines, simulated
 from tests.studies.live import HARMFUL, first_shown, shown_of_curves, watch, without
 from tests.studies.trainings import HEALTHY, POSITIVE, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-HEALTHY_SEEDS = range(16)
-NULL_SEEDS = range(200)
-PLANTED_SEEDS = range(40)
-POSITIVE_SEEDS = range(5)
-NULL_EPOCHS = 60
+# Seeds that no bar and no rule was ever looked at with; README.md says which are spent.
+HEALTHY_SEEDS = range(200, 215)
+NULL_SEEDS = range(20_000, 20_200)
+STUCK_SEEDS = range(30_000, 30_200)
+PLANTED_SEEDS = range(1000, 1012)
+TURNOVER_SEEDS = range(1000, 1030)
+POSITIVE_SEEDS = range(200, 202)
 RISES = (0.0, 0.01, 0.02, 0.03, 0.05)
 SIZES = (200, 500, 1000, 3000)
+TURNOVER = pi / 3
+# Epochs, autocorrelation of the wobble, and how many runs of each null: most where most is at stake.
+LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 30))
+STUCK_LENGTHS = ((60, 0.5, 100), (60, 0.3, 40), (60, 0.0, 40), (20, 0.5, 100))
+LONG = (("rises", "stays"), ("stays", "falls"), ("stays", "stays"), ("learns", "learns"))
 
 _ROOT = Path(__file__).parents[2]
-_CODE = (
+_CURVES = (
     "jupyter_lossacc/stats/series.py",
     "jupyter_lossacc/diagnosis/curves.py",
     "jupyter_lossacc/diagnosis/windows.py",
+    "tests/studies/live.py",
+)
+_SAMPLES = (
+    *_CURVES,
     "jupyter_lossacc/diagnosis/sampling.py",
     "jupyter_lossacc/diagnosis/episodes.py",
-    *(f"tests/studies/{name}.py" for name in ("measure", "trainings", "simulated", "live", "baselines")),
 )
 
 
-def code_hash() -> str:
-    """Short hash of the detector and of the studies."""
-    return hashlib.sha256(b"\0".join((_ROOT / path).read_bytes() for path in _CODE)).hexdigest()[:16]
+@dataclass(frozen=True)
+class Study:
+    """Jobs (what JSON can hold), what does one of them, and the files that decide the result."""
+
+    jobs: tuple[tuple[Any, ...], ...]
+    run: Callable[..., Any]
+    code: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        """Short hash of the code, whatever its comments and docstrings say."""
+        return hashlib.sha256(b"\0".join(_meaning(_ROOT / path) for path in self.code)).hexdigest()[:12]
 
 
-def parallel(function: Callable[[Any], Any], jobs: Iterable[Any], processes: int) -> list[Any]:
-    """Results in the order of the jobs."""
-    if processes == 1:
-        return [function(job) for job in jobs]
-    with ProcessPoolExecutor(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(function, jobs))
+def _meaning(path: Path) -> bytes:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[:1] = [ast.Pass()]
+    return ast.dump(tree).encode()
 
 
-def healthy_run(job: tuple[int, int]) -> dict[str, Any]:
-    """Train one healthy run and watch it: once with train and val, once with the test split too."""
-    index, seed = job
+def healthy_run(index: int, seed: int) -> dict[str, Any]:
+    """Train one healthy run and watch training and validation; the test split is not looked at."""
     training = HEALTHY[index]
     recording = train(training, seed)
-    seen = without(recording, "test")
-    shown = first_shown(seen)
+    shown = first_shown(without(recording, "test"))
     test = [s.reported_loss for s in recording.series("test")]
     smooth = np.convolve(test, np.ones(3) / 3, "valid") if test else np.zeros(1)
     return {
-        "training": index,
-        "data": training.data,
-        "seed": seed,
         "harmful": sorted(
             f"{split}: {kind} at {epoch}" for (split, kind), epoch in shown.items() if kind in HARMFUL
         ),
@@ -73,13 +89,13 @@ def healthy_run(job: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def null_run(job: tuple[str, str, float, int]) -> list[str]:
+def null_run(loss: str, accuracy: str, rho: float, n_epochs: int, seed: int) -> list[str]:
     """Kinds that were shown though one of their movements is absent."""
-    loss, accuracy, rho, seed = job
     n = simulated.SIZES[seed % len(simulated.SIZES)]
-    curves = simulated.null_curves(loss, accuracy, n_epochs=NULL_EPOCHS, rho=rho, n_samples=n, seed=seed)
-    shown = shown_of_curves(*curves, n)
-    return sorted(set(shown) & set(simulated.NULLS[loss, accuracy]))
+    curves = simulated.null_curves(loss, accuracy, n_epochs=n_epochs, rho=rho, n_samples=n, seed=seed)
+    high = np.ones(n_epochs, bool) if loss == "high" else None
+    kinds = (simulated.NULLS | simulated.STUCK)[loss, accuracy]
+    return sorted(shown_of_curves(*curves, n, kinds, high))
 
 
 def _outcome(recording: Any) -> dict[str, Any]:
@@ -93,65 +109,82 @@ def _outcome(recording: Any) -> dict[str, Any]:
         "first": rises[0][0] if rises else None,
         "start": rises[-1][1].start_epoch if rises else None,
         "holds": any(e.holds_on_new_data == "yes" for _, e in rises),
+        "grey at the end": sum(e.retracted and e.harmful for e in seen[-1][1]),
     }
 
 
-def planted_run(job: tuple[int, float, int]) -> dict[str, Any]:
+def planted_run(n: int, rise: float, seed: int) -> dict[str, Any]:
     """Watch a simulated run in which both rise over the last twenty epochs."""
-    n, rise, seed = job
     return _outcome(simulated.planted(n_samples=n, accuracy_rise=rise, seed=seed))
 
 
-def positive_run(job: tuple[int, int]) -> list[dict[str, Any]]:
+def turnover_run(loss: str, n: int, seed: int) -> dict[str, Any]:
+    """Watch a run whose samples trade places: its accuracy moves, that of the population does not."""
+    recording = simulated.planted(
+        n_samples=n,
+        accuracy_rise=0.0,
+        loss_rise=simulated.LOSS_RISE if loss == "rises" else 0.0,
+        turnover=TURNOVER,
+        seed=seed,
+    )
+    false = simulated.NULLS[loss, "stays"]
+    seen = [e for _, episodes in watch(recording) for e in episodes if not e.retracted and e.kind in false]
+    return {
+        "shown": sorted({e.kind for e in seen}),
+        "holds": sorted({e.kind for e in seen if e.holds_on_new_data == "yes"}),
+    }
+
+
+def positive_run(index: int, seed: int) -> list[dict[str, Any]]:
     """Train one run with a cause built in and watch it with validation sets of several sizes."""
-    index, seed = job
     recording = train(POSITIVE[index], seed)
     n_all = recording.series("val")[0].n_samples
-    sizes = [n for n in SIZES if n <= n_all]
     return [
-        {"training": index, "n": n, "seed": seed, **_outcome(simulated.part(recording, n, seed))}
-        for n in sizes
+        {"n": n, **_outcome(simulated.part(recording, n, seed)), **baselines.fires(recording)}
+        for n in SIZES
+        if n <= n_all
     ]
 
 
-def measure(processes: int, *, fraction: float = 1.0) -> dict[str, Any]:
-    """Run everything; `fraction` takes the first seeds only."""
-    warnings.simplefilter("ignore", RuntimeWarning)
-
-    def some(seeds: range) -> range:
-        return seeds[: max(1, round(fraction * len(seeds)))]
-
-    healthy = parallel(
-        healthy_run, [(i, s) for s in some(HEALTHY_SEEDS) for i in range(len(HEALTHY))], processes
+def _null_jobs() -> tuple[tuple[Any, ...], ...]:
+    return tuple(
+        (*path, rho, n_epochs, seed)
+        for n_epochs, rho, runs in LENGTHS
+        for path in (simulated.NULLS if n_epochs <= 60 else LONG)
+        for seed in NULL_SEEDS[:runs]
     )
-    cells = [(*path, rho) for path in simulated.NULLS for rho in simulated.RHOS]
-    nulls = []
-    for cell in cells:
-        shown = parallel(null_run, [(*cell, s) for s in some(NULL_SEEDS)], processes)
-        counts = Counter(kind for kinds in shown for kind in kinds)
-        nulls.append(
-            {
-                "loss": cell[0],
-                "accuracy": cell[1],
-                "rho": cell[2],
-                "runs": len(shown),
-                "any": sum(map(bool, shown)),
-                "kinds": dict(sorted(counts.items())),
-                "seeds shown": [seed for seed, kinds in enumerate(shown) if kinds],
-            }
-        )
-    planted = []
-    for n in SIZES:
-        for rise in RISES:
-            rows = parallel(planted_run, [(n, rise, s) for s in some(PLANTED_SEEDS)], processes)
-            planted.append({"n": n, "rise": rise, "runs": len(rows), "rows": rows})
-    positive = parallel(
-        positive_run, [(i, s) for s in some(POSITIVE_SEEDS) for i in range(len(POSITIVE))], processes
-    )
-    return {
-        "code": code_hash(),
-        "healthy": healthy,
-        "nulls": nulls,
-        "planted": planted,
-        "positive": [row for rows in positive for row in rows],
-    }
+
+
+STUDIES = {
+    "nulls": Study(_null_jobs(), null_run, (*_CURVES, "tests/studies/simulated.py")),
+    "stuck": Study(
+        tuple(
+            (*path, rho, n_epochs, seed)
+            for n_epochs, rho, runs in STUCK_LENGTHS
+            for path in simulated.STUCK
+            for seed in STUCK_SEEDS[:runs]
+        ),
+        null_run,
+        (*_CURVES, "tests/studies/simulated.py"),
+    ),
+    "healthy": Study(
+        tuple((i, seed) for seed in HEALTHY_SEEDS for i in range(len(HEALTHY))),
+        healthy_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/trainings.py", "tests/studies/baselines.py"),
+    ),
+    "planted": Study(
+        tuple((n, rise, seed) for seed in PLANTED_SEEDS for n in SIZES for rise in RISES),
+        planted_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
+    ),
+    "turnover": Study(
+        tuple((loss, n, s) for s in TURNOVER_SEEDS for loss in ("rises", "stays") for n in (200, 1000, 3000)),
+        turnover_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
+    ),
+    "positive": Study(
+        tuple((i, seed) for seed in POSITIVE_SEEDS for i in range(len(POSITIVE))),
+        positive_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/trainings.py", "tests/studies/simulated.py"),
+    ),
+}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import ndtri
+from scipy.stats import norm
 
 from tests.recordings import RecordingBuilder
 
@@ -29,6 +33,11 @@ NULLS: dict[tuple[str, str], tuple[EpisodeKind, ...]] = {
     ("learns", "learns"): ("both_rise", "both_fall", "loss_rises_accuracy_falls", "loss_rises_accuracy_flat"),
     ("rises", "rises slowly"): ("both_fall", "loss_rises_accuracy_falls"),
 }
+# The loss is high at every epoch, and accuracy moves.
+STUCK: dict[tuple[str, str], tuple[EpisodeKind, ...]] = {
+    ("high", "rises"): ("accuracy_stuck_loss_high",),
+    ("high", "falls"): ("accuracy_stuck_loss_high",),
+}
 
 
 def autoregression(generator: np.random.Generator, n: int, rho: float) -> np.ndarray:
@@ -48,6 +57,7 @@ def null_curves(
     t = np.arange(n_epochs)
     paths = {
         "stays": 0 * t,
+        "high": 0 * t,
         "rises": t / 60,
         "rises slowly": t / 180,
         "falls": -t / 60,
@@ -62,27 +72,60 @@ def null_curves(
     return np.maximum(losses, 0.01), np.round(np.clip(rates, 0, 1) * n_samples) / n_samples
 
 
+# Margins of the simulated two-class run: spread between samples, and what each epoch adds to it.
+_OWN, _COMMON = 0.25, 0.012
+_SPREAD = float(np.sqrt(1 + _OWN**2 + _COMMON**2))
+LEARNED = 1.5 * np.exp(-19 / 4)  # still to be learned at the turn
+LOSS_RISE = 0.15  # nats that the population's loss rises after the turn
+
+
+def population(shift: float, scale: float) -> tuple[float, float]:
+    """Loss and accuracy in the population when margins are N(1 + shift, `_SPREAD`) times `scale`."""
+    centre = 1 + shift
+    margins = np.linspace(centre - 9 * _SPREAD, centre + 9 * _SPREAD, 20_001)
+    weights = norm.pdf(margins, centre, _SPREAD)
+    loss = np.logaddexp(0, -scale * margins) @ weights / weights.sum()
+    return float(loss), float(norm.cdf(centre / _SPREAD))
+
+
+@lru_cache(maxsize=64)
+def after_the_turn(accuracy_rise: float, loss_rise: float = LOSS_RISE) -> tuple[float, float]:
+    """Find the shift and the scale of the margins by which the population changes by just so much."""
+    loss, accuracy = population(-LEARNED, 2.0)
+    shift = _SPREAD * float(ndtri(accuracy + accuracy_rise)) - 1
+    return shift, brentq(lambda scale: population(shift, scale)[0] - loss - loss_rise, 2.0, 60.0)
+
+
 def planted(
-    *, n_samples: int, accuracy_rise: float, epochs: int = 20, before: int = 20, seed: int = 0
+    *,
+    n_samples: int,
+    accuracy_rise: float,
+    loss_rise: float = LOSS_RISE,
+    turnover: float = 0.0,
+    epochs: int = 20,
+    before: int = 20,
+    seed: int = 0,
 ) -> Recording:
     """Record a two-class run that learns for `before` epochs, then grows overconfident for `epochs`.
 
-    After the turn the logits grow, which raises the loss, while the margins drift so that the accuracy
-    of the population rises by `accuracy_rise`. The drift lowers the loss: it rises less, the more
-    accuracy rises (`truth.planted_truth`).
+    After the turn loss and accuracy of the population rise by `loss_rise` and `accuracy_rise`: margins
+    drift, and logits grow. With a `turnover` (radians) the samples slowly trade their margins for others
+    of the same distribution: what this set shows then need not hold in the population.
     """
-    generator = np.random.default_rng([seed, n_samples, round(1000 * accuracy_rise)])
+    generator = np.random.default_rng([seed, n_samples, round(1000 * accuracy_rise), round(100 * turnover)])
     n_epochs = before + epochs
-    centre = generator.normal(1.0, 1.0, n_samples)
-    drift = accuracy_rise / 0.235  # density of the margins at the decision threshold
+    own, other = generator.normal(size=(2, n_samples))
+    shift_at_end, scale_at_end = after_the_turn(accuracy_rise, loss_rise)
     turn = np.arange(n_epochs) - before
-    shift = np.where(turn < 0, -1.5 * np.exp(-(turn + before) / 4), drift * (turn + 1) / epochs)
-    scale = np.where(turn < 0, 2.0, 2.0 + 4.5 * (turn + 1) / epochs)
-    common = 0.012 * generator.normal(size=n_epochs)
+    along = np.maximum(turn + 1, 0) / epochs
+    shift = np.where(turn < 0, -1.5 * np.exp(-(turn + before) / 4), shift_at_end * along)
+    scale = 2.0 + (scale_at_end - 2.0) * along
+    common = _COMMON * generator.normal(size=n_epochs)
     builder = RecordingBuilder("planted")
     targets = torch.from_numpy(generator.integers(0, 2, n_samples))
     for t in range(n_epochs):
-        margin = centre + shift[t] + common[t] + generator.normal(0, 0.25, n_samples)
+        centre = 1 + np.cos(turnover * along[t]) * own + np.sin(turnover * along[t]) * other
+        margin = centre + shift[t] + common[t] + generator.normal(0, _OWN, n_samples)
         signed = torch.from_numpy(scale[t] * margin).float() * (2 * targets - 1)
         builder.add("val", t + 1, t + 1, torch.stack([-signed / 2, signed / 2], dim=1), targets)
     return builder.build()

@@ -1,14 +1,21 @@
-"""Results → the tables of README.md."""
+"""Results → the tables of README.md. `rows` are pairs of a job and its result (measure.py)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from scipy.stats import binomtest
 
+from tests.studies import simulated
 from tests.studies.baselines import NAMES
 from tests.studies.measure import RISES, SIZES
 from tests.studies.trainings import HEALTHY, POSITIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Rows = list[tuple[list[Any], Any]]
 
 
 def upper(count: int, runs: int) -> float:
@@ -17,7 +24,11 @@ def upper(count: int, runs: int) -> float:
 
 
 def _rate(count: int, runs: int) -> str:
-    return f"{count}/{runs} ({100 * upper(count, runs):.1f} %)"
+    return f"{count}/{runs} ({100 * upper(count, runs):.1f} %)" if runs else "not run"
+
+
+def _share(found: list[bool]) -> str:
+    return f"{100 * sum(found) / len(found):.0f} %" if found else "not run"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -25,100 +36,123 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def healthy_table(results: dict[str, Any]) -> str:
+def healthy_table(rows: Rows) -> str:
     """False alarms on real healthy runs, by configuration, by data and in total."""
-    runs = results["healthy"]
-    groups = [(f"{t.data}, {t.name}", [r for r in runs if r["training"] == i]) for i, t in enumerate(HEALTHY)]
-    groups += [
-        (f"**{d}**", [r for r in runs if r["data"] == d]) for d in dict.fromkeys(t.data for t in HEALTHY)
-    ]
-    groups.append(("**all**", runs))
-    rows = [
-        [
-            name,
-            _rate(sum(bool(r["harmful"]) for r in group), len(group)),
-            str(sum(r["growing surer"] for r in group)),
-            _with_test(group),
-            *(str(sum(r[rule] for r in group)) for rule in NAMES),
-        ]
-        for name, group in groups
-        if group
-    ]
-    return _table(
-        ["healthy runs", "harmful shown (95 % bound)", "growing surer", "test loss rises", *NAMES], rows
-    )
+    of_data = {t.data: [i for i, other in enumerate(HEALTHY) if other.data == t.data] for t in HEALTHY}
+    groups = [(f"{t.data}, {t.name}", [i]) for i, t in enumerate(HEALTHY)]
+    groups += [(f"**{data}**", indices) for data, indices in of_data.items()]
+    groups.append(("**all**", list(range(len(HEALTHY)))))
+    lines = []
+    for name, indices in groups:
+        runs = [row for (index, _), row in rows if index in indices]
+        tested = [row["test loss rises"] for (i, _), row in rows if i in indices and HEALTHY[i].sizes[2]]
+        lines.append(
+            [
+                name,
+                _rate(sum(bool(r["harmful"]) for r in runs), len(runs)),
+                str(sum(r["growing surer"] for r in runs)),
+                f"{sum(tested)}/{len(tested)}" if tested else "no test split",
+                *(str(sum(r[rule] for r in runs)) for rule in NAMES),
+            ]
+        )
+    head = ["healthy runs", "harmful shown (95 % bound)", "growing surer", "test loss rises", *NAMES]
+    return _table(head, lines)
 
 
-def _with_test(group: list[dict[str, Any]]) -> str:
-    """Runs whose test loss rises, among those that have a test split."""
-    known = [r["test loss rises"] for r in group if HEALTHY[r["training"]].sizes[2]]
-    return f"{sum(known)}/{len(known)}" if known else "no test split"
+def null_table(rows: Rows) -> str:
+    """False alarms on simulated curves, by null, length and autocorrelation."""
+    cells: dict[tuple[Any, ...], list[list[str]]] = {}
+    for (loss, accuracy, rho, n_epochs, _), kinds in rows:
+        cells.setdefault((n_epochs, rho, loss, accuracy), []).append(kinds)
+    lines = []
+    for (n_epochs, rho, loss, accuracy), shown in cells.items():
+        counts = Counter(kind for kinds in shown for kind in kinds)
+        by_kind = ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items())) or "none"
+        rate = _rate(sum(map(bool, shown)), len(shown))
+        lines.append([str(n_epochs), str(rho), loss, accuracy, rate, by_kind])
+    return _table(["epochs", "ρ", "loss", "accuracy", "any false kind (95 % bound)", "by kind"], lines)
 
 
-def null_table(results: dict[str, Any]) -> str:
-    """False alarms on simulated curves, by null and autocorrelation."""
-    rows = [
-        [
-            f"{c['loss']}",
-            f"{c['accuracy']}",
-            f"{c['rho']}",
-            _rate(c["any"], c["runs"]),
-            ", ".join(f"{kind} {100 * n / c['runs']:.1f} %" for kind, n in c["kinds"].items()) or "none",
-        ]
-        for c in results["nulls"]
-    ]
-    return _table(["loss", "accuracy", "ρ", "any false kind (95 % bound)", "by kind"], rows)
+def turnover_table(rows: Rows) -> str:
+    """How often a movement of this validation set alone is said to hold on new data."""
+    lines = []
+    for loss in ("rises", "stays"):
+        for n in simulated.SIZES:
+            runs = [row for (a, b, _), row in rows if (a, b) == (loss, n)]
+            kinds = ", ".join(sorted({kind for row in runs for kind in row["holds"]})) or "none"
+            lines.append(
+                [
+                    loss,
+                    str(n),
+                    _share([bool(r["shown"]) for r in runs]),
+                    _rate(sum(bool(r["holds"]) for r in runs), len(runs)),
+                    kinds,
+                ]
+            )
+    head = ["loss of the population", "samples", "shown", "said to hold (95 % bound)", "kinds said to hold"]
+    return _table(head, lines)
 
 
-def planted_table(results: dict[str, Any]) -> str:
+def planted_table(rows: Rows) -> str:
     """Power where both curves rise over the last twenty of forty epochs."""
-    cells = {(c["n"], c["rise"]): c for c in results["planted"]}
-    rows = []
+    lines = []
     for n in SIZES:
         for what, name in (
             ("shown", "both_rise shown"),
             ("anything harmful", "any shown"),
             ("holds", "holds on new data"),
         ):
-            row = [str(n), name]
-            for rise in RISES:
-                cell = cells[n, rise]
-                row.append(f"{100 * sum(r[what] for r in cell['rows']) / cell['runs']:.0f} %")
-            rows.append(row)
-    truth = {row["rise"]: row for row in results["planted truth"]}
-    rows.append(["population", "loss, nats", *(f"{truth[rise]['loss']:+.2f}" for rise in RISES)])
-    rows.append(["population", "accuracy", *(f"{100 * truth[rise]['accuracy']:+.1f} pp" for rise in RISES)])
-    return _table(["samples", "", *(f"accuracy +{100 * rise:.0f} pp" for rise in RISES)], rows)
+            cells = [[row[what] for (m, r, _), row in rows if (m, r) == (n, rise)] for rise in RISES]
+            lines.append([str(n), name, *map(_share, cells)])
+    start = simulated.population(-simulated.LEARNED, 2.0)
+    ends = [simulated.population(*simulated.after_the_turn(rise)) for rise in RISES]
+    lines.append(["population", "loss, nats", *(f"{loss - start[0]:+.2f}" for loss, _ in ends)])
+    lines.append(["population", "accuracy", *(f"{100 * (a - start[1]):+.1f} pp" for _, a in ends)])
+    return _table(["samples", "", *(f"accuracy +{100 * rise:.0f} pp" for rise in RISES)], lines)
 
 
-def positive_table(results: dict[str, Any]) -> str:
+def positive_table(rows: Rows) -> str:
     """What is shown on real runs with a cause built in, by size of the validation set."""
-    rows = []
+    lines = []
     for i, training in enumerate(POSITIVE):
         for n in SIZES:
-            group = [r for r in results["positive"] if r["training"] == i and r["n"] == n]
+            group = [row for (index, _), found in rows if index == i for row in found if row["n"] == n]
             if not group:
                 continue
             firsts = sorted(r["first"] for r in group if r["first"] is not None)
             starts = sorted(r["start"] for r in group if r["start"] is not None)
-            rows.append(
+            lines.append(
                 [
                     f"{training.data}, {training.name}",
                     str(n),
-                    f"{sum(r['shown'] for r in group)}/{len(group)}",
-                    f"{sum(r['holds'] for r in group)}/{len(group)}",
-                    f"{sum(r['anything harmful'] for r in group)}/{len(group)}",
+                    *(
+                        f"{sum(r[what] for r in group)}/{len(group)}"
+                        for what in ("shown", "holds", "anything harmful")
+                    ),
                     " ".join(map(str, firsts)) or "none",
                     " ".join(map(str, starts)) or "none",
+                    str(sum(r["grey at the end"] for r in group)),
                 ]
             )
-    head = [
-        "runs with a cause",
-        "samples",
-        "both_rise shown",
-        "holds",
-        "any harmful shown",
-        "first shown at",
-        "starts at",
-    ]
-    return _table(head, rows)
+    head = ["runs with a cause", "samples", "both_rise shown", "holds", "any harmful shown"]
+    return _table([*head, "first shown at", "starts at", "bands in grey at the end"], lines)
+
+
+def rules_table(rows: Rows) -> str:
+    """On how many runs with a cause the rules of other tools fire: on all, whatever the cause."""
+    lines = []
+    for i, training in enumerate(POSITIVE):
+        group = [found[-1] for (index, _), found in rows if index == i]
+        counts = [f"{sum(r[rule] for r in group)}/{len(group)}" for rule in NAMES]
+        lines.append([f"{training.data}, {training.name}", *counts])
+    return _table(["runs with a cause", *NAMES], lines)
+
+
+TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
+    "healthy": {"healthy": healthy_table},
+    "nulls": {"nulls": null_table},
+    "stuck": {"stuck": null_table},
+    "turnover": {"turnover": turnover_table},
+    "planted": {"planted": planted_table},
+    "positive": {"positive": positive_table, "rules": rules_table},
+}

@@ -52,28 +52,22 @@ HEALTHY = (
     Training("linear model", "digits", (900, 450, 447), 40, rate=3e-3),
     Training("weight decay", "digits", (900, 450, 447), 40, hidden=(64,), rate=2e-3, decay=0.5),
     Training("SGD, constant rate", "digits", (900, 450, 447), 60, rate=0.05, optimizer="sgd", decay=1e-3),
-    Training("dropout and decay", "mnist1d", (4000, 1500, 5000), 50, (128, 128), 0.3, decay=0.3),
-    Training("stopped before the turn", "mnist1d", (4000, 1000, 5000), 13, (128, 128)),
-    Training("200 validation samples", "mnist1d", (6000, 200, 5000), 40, (64,), 0.3, decay=0.3),
-    Training("two classes, linear", "gaussians", (4000, 2000, 6000), 40, rate=3e-3),
+    Training("dropout and decay", "mnist1d", (4000, 1500, 1500), 40, (128, 128), 0.3, decay=0.3),
+    Training("stopped before the turn", "mnist1d", (4000, 1000, 1500), 13, (128, 128)),
+    Training("200 validation samples", "mnist1d", (6000, 200, 1500), 40, (64,), 0.3, decay=0.3),
+    Training("two classes, linear", "gaussians", (4000, 2000, 1500), 40, rate=3e-3),
     Training(
-        "five classes, linear", "gaussians", (4000, 1000, 6000), 40, rate=3e-3, separation=2.0, classes=5
+        "five classes, linear", "gaussians", (4000, 1000, 1500), 40, rate=3e-3, separation=2.0, classes=5
     ),
-    Training("90 to 10, linear", "gaussians", (5000, 2000, 6000), 40, rate=3e-3, separation=1.5, prior=0.1),
+    Training("90 to 10, linear", "gaussians", (5000, 2000, 1500), 40, rate=3e-3, separation=1.5, prior=0.1),
     Training("logistic", "breast cancer", (300, 269, 0), 60, rate=3e-3, decay=1.0, batch_size=50),
 )
 
 POSITIVE = (
-    Training("overconfident", "mnist1d", (4000, 3000, 5000), 60, (128, 128), optimizer="adam"),
-    Training(
-        "90 to 10", "mnist1d", (1500, 3000, 5000), 60, (128, 128), optimizer="adam", one_against_rest=True
-    ),
-    Training(
-        "noisy validation", "mnist1d", (4000, 3000, 5000), 60, (256, 256), optimizer="adam", val_noise=0.1
-    ),
-    Training(
-        "noisy training", "mnist1d", (4000, 3000, 5000), 40, (256, 256), optimizer="adam", train_noise=0.3
-    ),
+    Training("overconfident", "mnist1d", (4000, 3000, 0), 60, (128, 128), optimizer="adam"),
+    Training("90 to 10", "mnist1d", (1500, 3000, 0), 60, (128, 128), optimizer="adam", one_against_rest=True),
+    Training("noisy validation", "mnist1d", (4000, 3000, 0), 60, (256, 256), optimizer="adam", val_noise=0.1),
+    Training("noisy training", "mnist1d", (4000, 3000, 0), 40, (256, 256), optimizer="adam", train_noise=0.3),
     Training(
         "small training share",
         "digits",
@@ -171,5 +165,6 @@ def train(training: Training, seed: int) -> Recording:
         seed=seed,
         extra=[("test", splits[2])] if training.sizes[2] else [],
         name=f"{training.data}, {training.name}",
+        watch_steps=False,
     )
     return builder.build()
