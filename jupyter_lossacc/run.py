@@ -89,12 +89,9 @@ class Run:
     @cached_property
     def findings(self) -> Findings:
         """The records and everything concluded from them, as the views take it."""
+        said, advice = self.diagnose(), self.checkpoint
         return Findings(
-            recording=self.recording,
-            episodes=self.episodes,
-            diagnoses=self.diagnose(),
-            advice=self.checkpoint,
-            look=self.look,
+            recording=self.recording, episodes=self.episodes, diagnoses=said, advice=advice, look=self.look
         )
 
     @property
@@ -138,6 +135,18 @@ class Run:
         frame = pd.DataFrame(dict(self.recording.steps))
         whole = [c for c in ("epoch", "step") if c in frame]
         return frame.astype(dict.fromkeys(whole, "int64"))
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """A row per activation module and evaluation: its dead and saturated units in one batch.
+
+        `dead_share` and `saturated_share` are in [0, 1]; NaN where the function has no such state.
+        """
+        import pandas as pd
+
+        from jupyter_lossacc.diagnosis.units import COLUMNS, unit_rows
+
+        return pd.DataFrame(unit_rows(self.recording), columns=list(COLUMNS))
 
     def samples(self, split: str = "val", epoch: int = -1) -> pd.DataFrame:
         """Per-sample records of one pass, indexed by sample id.
@@ -344,14 +353,8 @@ class Run:
         """Return what the panel shows, as plain data that JSON can hold."""
         from jupyter_lossacc.views.panel.state import panel_state
 
-        return panel_state(
-            self.recording,
-            self.episodes,
-            self._diagnoses,
-            self.checkpoint,
-            status=self.status,
-            limits=self.limits,
-        )
+        told = (self.recording, self.episodes, self._diagnoses, self.checkpoint)
+        return panel_state(*told, status=self.status, limits=self.limits)
 
     def png(self, dpi: int = 80) -> bytes:
         """Return the curves as a PNG picture."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.criteria import COLUMNS
 from jupyter_lossacc.capture.reduction import Sums
-from jupyter_lossacc.records import LossInfo, Pass, Predictions
+from jupyter_lossacc.records import LossInfo, Pass, Predictions, UnitShare
 from jupyter_lossacc.stats.calibration import fold_of
 from jupyter_lossacc.stats.order import runs_of_targets
 
@@ -54,6 +54,7 @@ class OpenPass:
         self.secondary = False  # runs beside another training pass (two loaders zipped)
         self.training: bool | None = None
         self.mode_layers: int | None = None  # layers of the model that depend on its mode
+        self.units: tuple[UnitShare, ...] = ()
         self.info: LossInfo | None = None
         self.n_classes = 0
         self.damaged = False
@@ -191,6 +192,7 @@ class OpenPass:
             seconds=seconds,
             order_runs=runs,
             mode_layers=self.mode_layers,
+            units=self.units,
             n_total=self._n_counted if self.n_recorded < self.n_events else None,
         )
 

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.capture.attribution import Attribution
-from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
+from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent, UnitsEvent
 from jupyter_lossacc.capture.loaders import LoaderPass
 from jupyter_lossacc.capture.padding import without_padding
 from jupyter_lossacc.capture.passes import PassKeeper
@@ -87,6 +87,7 @@ class Interpreter:
         self._enter(Run(0, Splits(explicit), epoch, step))
         self._waiting: deque[Any] = deque()
         self._n_losses = 0  # among those that wait
+        self._units: UnitsEvent | None = None  # a look whose loss comes next
         self._undecided: dict[int, LossEvent] = {}
         self._trained_until = -1  # order of the latest loss that backward reached
         self._trained_at = -1  # order of that backward
@@ -127,7 +128,7 @@ class Interpreter:
             self.counters.steps += 1
             self._last_step = item.order
             self._waiting.append(item)
-        elif isinstance(item, (OptimizerEvent, LoaderPass)):
+        elif isinstance(item, (OptimizerEvent, LoaderPass, UnitsEvent)):
             self._waiting.append(item)
 
     def _decide(self, root: RootEvent) -> None:
@@ -161,6 +162,8 @@ class Interpreter:
                 self._optimizer(item)
             elif isinstance(item, LoaderPass):
                 self._ended(item)
+            elif isinstance(item, UnitsEvent):
+                self._units = item
             else:
                 self.counters.unseen += 1
                 self.run.add_bare_root(item)
@@ -297,6 +300,8 @@ class Interpreter:
             opened = self.passes.training(event, ids, revisited=attribution.revisited)
         else:
             opened = self.passes.evaluation(event, ids, revisited=attribution.revisited)
+            opened.units = opened.units or (() if self._units is None else self._units.shares)
+        self._units = None
         if broken:
             self._not_finite(event, opened.epoch)
         opened.add(event, *without_padding(event, columns, ids, attribution.value(event)))

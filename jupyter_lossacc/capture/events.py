@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.records import UnitShare
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.loaders import Batch
     from jupyter_lossacc.capture.sample_ids import Match, Origin
 
-__all__ = ["LossEvent", "OptimizerEvent", "RootEvent", "StepEvent"]
+__all__ = ["LossEvent", "OptimizerEvent", "RootEvent", "StepEvent", "UnitsEvent"]
 
 
 @dataclass(eq=False, slots=True)
@@ -114,3 +116,32 @@ class OptimizerEvent:
     optimizer: int
     parameters: frozenset[int]
     owner: int | None = None
+
+
+@dataclass(eq=False, slots=True)
+class UnitsEvent:
+    """A look at the activation modules, during the batch whose loss comes next.
+
+    A layer is (name, kind, units, samples, whether its units can die, whether they can saturate,
+    numbers of those that are dead and saturated, on their device).
+    """
+
+    layers: list[tuple[str, str, int, int, bool, bool, Tensor]] = field(default_factory=list)
+    shares: tuple[UnitShare, ...] = ()
+
+    def fill(self, host: list[Tensor]) -> None:
+        """Take the counts from the host."""
+        layers, self.layers = self.layers, []
+        self.shares = tuple(
+            UnitShare(
+                layer=name,
+                kind=kind,
+                n_units=n_units,
+                n_samples=n_samples,
+                dead=int(dead) if dies else None,
+                saturated=int(saturated) if saturates else None,
+            )
+            for (name, kind, n_units, n_samples, dies, saturates, _), (dead, saturated) in zip(
+                layers, host[0].tolist(), strict=True
+            )
+        )

@@ -31,13 +31,14 @@ __all__ = [
     "OUTPUT",
     "PASS_END",
     "STEP",
+    "UNITS",
     "Entry",
     "Journal",
 ]
 
 Entry = tuple[Any, ...]
 # First item of an entry; the layouts stand beside the taps that write them.
-LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION, INPUT = range(10)
+LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION, INPUT, UNITS = range(11)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from jupyter_lossacc.capture.fingerprints import row_fingerprints
 from jupyter_lossacc.capture.journal import INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.units import UnitTaps
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,6 +34,7 @@ class OutputTaps:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self.units = UnitTaps(journal)
         self.n_covered = 0
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
@@ -49,6 +51,7 @@ class OutputTaps:
             return
         self._hooked.add(module)
         self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
+        self.units.attach(module, self._patches)
 
     def covered(self) -> None:
         """Note that a known loss was trained on."""
@@ -60,6 +63,8 @@ class OutputTaps:
         if module not in self.called:
             self.called.add(module)
         tensor = _first_tensor(output)
+        if self.units.event is not None:
+            self.units.finish(tensor)
         if tensor is None:
             return
         if journal.wants_inputs:

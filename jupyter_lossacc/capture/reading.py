@@ -31,6 +31,7 @@ from jupyter_lossacc.capture.journal import (
 from jupyter_lossacc.capture.light import reduce_light, thinnable
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.transfer import Landing
+from jupyter_lossacc.capture.units import want_units
 from jupyter_lossacc.capture.unseen import Made, UnseenLosses
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Reader:
         self._reduce(chunk, losses)
         _want_scalars(chunk, scalars)
         self._want_prints(chunk)
+        want_units(chunk.want, items)
         entries.clear()
         losses.clear()
         scalars.clear()
@@ -217,7 +219,7 @@ class Reader:
             item = OptimizerEvent(self._order, *entry[1:])
         elif kind == OUTPUT:
             self.unseen.output(entry)
-        else:  # BATCH and PASS_END carry what they are about
+        else:  # BATCH, PASS_END and UNITS carry what they are about
             item = entry[1]
             if kind == BATCH:
                 self.book.add(item)

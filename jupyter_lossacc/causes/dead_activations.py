@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
-from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent
+from jupyter_lossacc.records import (
+    Episode,
+    EpochSummary,
+    Evidence,
+    Experiment,
+    Finding,
+    Recording,
+    UnitShare,
+    Verdict,
+)
 
 __all__ = ["CAUSE", "examine"]
 
@@ -13,6 +22,8 @@ ID = "dead_activations"
 MANY = 0.5
 FIRST, LAST = 3, 20  # steps with a value that are averaged at either end
 SMALL_BATCH = 16.0  # in a smaller batch a healthy unit is often silent for all its samples
+STANDS = 0.9  # training loss at the end against its start, above which nothing was learned
+NAMED = 3  # layers that are named
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -30,6 +41,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     batch = float(np.median(np.asarray(steps["n_samples"])[known]))
     loss = float(np.median(np.asarray(steps["loss"])[known[-LAST:]]))
     verdict, doubt = _verdict(first, last, batch, loss)
+    looks = _looks(recording)
+    stuck = _stuck_saturated(recording, looks) if verdict == "rejected" else ""
+    if stuck:
+        verdict, doubt = "undecided", stuck
     return Finding(
         cause=ID,
         verdict=verdict,
@@ -43,26 +58,68 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             evidence("units without gradient in the first steps", first, "share", f"> {MANY}", first > MANY),
             evidence("units without gradient in the last steps", last, "share", f"> {MANY}", last > MANY),
             evidence("batch size", batch, "samples", f">= {SMALL_BATCH:g}", batch >= SMALL_BATCH),
+            *_layers(looks),
         ),
         action=(
             "Use the framework's default initialisation (or He initialisation with zero biases), "
             "standardise the "
-            "inputs, replace ReLU by LeakyReLU or GELU, and lower the learning rate if the units died on "
-            "the way."
+            f"inputs, replace {'tanh and sigmoid' if stuck else 'ReLU'} by LeakyReLU or GELU, and lower the "
+            "learning rate if the units died on the way."
             if verdict != "rejected"
             else ""
         ),
-        experiment=_experiment(loss) if verdict != "rejected" else None,
+        experiment=_experiment(loss, "(nn.Tanh, nn.Sigmoid)" if stuck else "nn.ReLU")
+        if verdict != "rejected"
+        else None,
         strength=last,
     )
 
 
-def _experiment(loss: float) -> Experiment:
+def _looks(recording: Recording) -> tuple[EpochSummary, ...]:
+    """Return the evaluations in which enough samples passed the activation modules, in order of time."""
+    split = default_split(recording)
+    passes = [s for s in recording.summaries if s.split == split and s.complete and s.units]
+    return tuple(s for s in passes if min(u.n_samples for u in s.units) >= SMALL_BATCH)
+
+
+def _layers(looks: tuple[EpochSummary, ...]) -> list[Evidence]:
+    """Name the layers that are mostly dead or saturated in the last evaluation that was looked at."""
+    if not looks:
+        return []
+    found = []
+    for unit in looks[-1].units:
+        for state, n in (("dead", unit.dead), ("saturated", unit.saturated)):
+            if n is not None and n > MANY * unit.n_units:
+                found.append((n / unit.n_units, f"{state} units of {unit.kind} {unit.layer!r}"))
+    found.sort(key=lambda pair: -pair[0])
+    return [evidence(name, share, "share", f"> {MANY}", True) for share, name in found[:NAMED]]
+
+
+def _stuck_saturated(recording: Recording, looks: tuple[EpochSummary, ...]) -> str:
+    """Say that most units were saturated from the first epoch on and nothing was learned; else ""."""
+    if len(looks) < 2 or looks[0].epoch > 1:
+        return ""
+    share = min(_saturated(s.units) for s in looks)
+    loss = np.asarray(recording.steps["loss"], np.float64)
+    loss = loss[np.isfinite(loss)]
+    if share <= MANY or len(loss) < 2 * LAST or not np.median(loss[-LAST:]) > STANDS * np.median(loss[:LAST]):
+        return ""
+    return (
+        f" But at least {percent(share)} of the units behind activation modules are saturated from the first "
+        "evaluation on, and the training loss has not fallen: what does pass is small."
+    )
+
+
+def _saturated(units: tuple[UnitShare, ...]) -> float:
+    return sum(u.saturated or 0 for u in units) / sum(u.n_units for u in units)
+
+
+def _experiment(loss: float, kinds: str) -> Experiment:
     return Experiment(
         code=(
             "def leaky(module):\n"
             "    for name, child in module.named_children():\n"
-            "        if isinstance(child, nn.ReLU):\n"
+            f"        if isinstance(child, {kinds}):\n"
             "            setattr(module, name, nn.LeakyReLU(0.01))\n"
             "        leaky(child)\n"
             "leaky(model)\n"

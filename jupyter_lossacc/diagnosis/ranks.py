@@ -203,6 +203,7 @@ def _with_samples(summaries: Sequence[EpochSummary], joined: _Joined) -> EpochSu
             seconds=max(s.seconds for s in summaries),
             order_runs=first.order_runs,
             mode_layers=first.mode_layers,
+            units=first.units,
         )
     )
     if joined.shared == "some" and first.accumulators is not None:

@@ -97,6 +97,7 @@ def summarize(passed: Pass) -> EpochSummary:
         order_runs=passed.order_runs,
         mode_layers=passed.mode_layers,
         n_total=passed.n_total,
+        units=passed.units,
         classes=classes if classes is not None and passed.n_classes <= MAX_STORED_CLASSES else None,
         accumulators=sums,
     )

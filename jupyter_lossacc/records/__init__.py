@@ -28,6 +28,7 @@ from jupyter_lossacc.records.passes import (
     Pass,
     PassKey,
     Predictions,
+    UnitShare,
 )
 from jupyter_lossacc.records.recording import STEP_COLUMNS, Recording, RunInfo
 
@@ -53,5 +54,6 @@ __all__ = [
     "Predictions",
     "Recording",
     "RunInfo",
+    "UnitShare",
     "Verdict",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "Pass",
     "PassKey",
     "Predictions",
+    "UnitShare",
 ]
 
 Floats = NDArray[np.float64]
@@ -165,6 +166,33 @@ class ClassTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnitShare:
+    """Units of one activation module in one batch of an evaluation.
+
+    Parameters
+    ----------
+    layer : str
+        Name of the module, as ``model.named_modules()`` gives it.
+    kind : str
+        Its class: ``"ReLU"``, ``"Tanh"``, ...
+    n_units, n_samples : int
+        Units, and the samples of the batch that were looked at.
+    dead : int, optional
+        Units that are exactly zero for all of them; None for functions that are not constant anywhere.
+    saturated : int, optional
+        Units that are within 0.01 of a limit of the function for at least 95 % of their values;
+        None for functions without such limits.
+    """
+
+    layer: str
+    kind: str
+    n_units: int
+    n_samples: int
+    dead: int | None = None
+    saturated: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """One finished traversal of one split, as capture saw it.
 
@@ -191,6 +219,8 @@ class Pass:
     n_total : int, optional
         Samples that the pass went through, where only a random part of them was recorded (training
         passes of very short steps); None where `predictions` has them all.
+    units : tuple of UnitShare
+        Dead and saturated units in one batch of an evaluation; empty where nothing was seen.
     data : callable, optional
         Gives the dataset that was read, or None when the user no longer has it; keeps nothing alive.
     """
@@ -210,6 +240,7 @@ class Pass:
     order_runs: tuple[float, float] | None = None
     mode_layers: int | None = None
     n_total: int | None = None
+    units: tuple[UnitShare, ...] = ()
     data: Callable[[], object] | None = None
 
     @property
@@ -244,6 +275,7 @@ class EpochSummary:
     order_runs: tuple[float, float] | None = None
     mode_layers: int | None = None
     n_total: int | None = None
+    units: tuple[UnitShare, ...] = ()
     classes: ClassTable | None = None
     accumulators: Accumulators | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,7 @@ from jupyter_lossacc.records import (
     EpochSummary,
     LossInfo,
     Predictions,
+    UnitShare,
 )
 from jupyter_lossacc.store.files import write_whole
 
@@ -181,7 +182,9 @@ def _row(summary: EpochSummary) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [asdict(item) if isinstance(item, UnitShare) else item for item in value]
+    return value
 
 
 def _summary(row: Mapping[str, Any]) -> EpochSummary:
@@ -194,6 +197,7 @@ def _summary(row: Mapping[str, Any]) -> EpochSummary:
             values[field.name] = row[field.name]
     if values.get("order_runs") is not None:
         values["order_runs"] = tuple(values["order_runs"])
+    values["units"] = tuple(UnitShare(**units) for units in values.get("units") or ())
     return EpochSummary(**_known(EpochSummary, values))
 
 
@@ -244,6 +248,9 @@ def _arrow_type(hint: Any, *, matrix: bool = False) -> pa.DataType:
         return pa.list_(inner) if matrix else inner
     if get_origin(hint) is tuple:
         return pa.list_(_arrow_type(get_args(hint)[0]))
+    if is_dataclass(hint):
+        inner_hints = get_type_hints(hint)
+        return pa.struct([(f.name, _arrow_type(inner_hints[f.name])) for f in fields(hint)])
     scalars = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
     return scalars[hint]
 
