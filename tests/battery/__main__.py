@@ -16,11 +16,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 
 
+def one(place: tuple[str, int]) -> dict[str, Any]:
+    """Do one training: a battery and a place in it, since its recipes do not travel between processes."""
+    battery, index = place
+    return measure(list(plans(battery, FIRST_SEED[battery]))[index])
+
+
 def run(battery: str, processes: int) -> list[dict[str, Any]]:
     """Train everything once."""
-    todo = list(plans(battery, FIRST_SEED[battery]))
+    todo = [(battery, i) for i in range(len(list(plans(battery, FIRST_SEED[battery]))))]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return pool.map(measure, todo, chunksize=1)
+        return pool.map(one, todo, chunksize=1)
 
 
 def write_readme(results: dict[str, list[dict[str, Any]]]) -> None:
