@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.battery.measure import measure
+from tests.battery.measure import measure_at
 from tests.battery.scenarios import FIRST_SEED, plans
 from tests.battery.tables import TABLES
 
@@ -16,17 +16,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 
 
-def one(place: tuple[str, int]) -> dict[str, Any]:
-    """Do one training: a battery and a place in it, since its recipes do not travel between processes."""
-    battery, index = place
-    return measure(list(plans(battery, FIRST_SEED[battery]))[index])
-
-
 def run(battery: str, processes: int) -> list[dict[str, Any]]:
     """Train everything once."""
     todo = [(battery, i) for i in range(len(list(plans(battery, FIRST_SEED[battery]))))]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return pool.map(one, todo, chunksize=1)
+        return pool.starmap(measure_at, todo, chunksize=1)
 
 
 def write_readme(results: dict[str, list[dict[str, Any]]]) -> None:

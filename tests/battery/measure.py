@@ -12,15 +12,21 @@ import torch
 from jupyter_lossacc.causes.double_softmax import floor
 from tests.battery.held_back import HeldBack
 from tests.battery.loop import examine
+from tests.battery.scenarios import FIRST_SEED, plans
 
 if TYPE_CHECKING:
     from jupyter_lossacc.records import Diagnosis, Finding
     from tests.battery.loop import Ran
     from tests.battery.scenarios import Plan
 
-__all__ = ["measure", "read"]
+__all__ = ["measure", "measure_at", "read"]
 
 TRAINED = ("train", "train_eval")
+
+
+def measure_at(battery: str, index: int) -> dict[str, Any]:
+    """Do the training at a place in a battery: its recipe itself does not travel between processes."""
+    return measure(list(plans(battery, FIRST_SEED[battery]))[index])
 
 
 def measure(plan: Plan) -> dict[str, Any]:
