@@ -218,7 +218,9 @@ class Capture:
         """At the first loss: a model may be evaluated before any optimiser is seen."""
         self.journal.find_model = None
         if self.journal.model is None:
-            self.models.find(frozenset(), sys._getframe(1))
+            model = self.models.find(frozenset(), sys._getframe(1))
+            if model is not None:
+                self._outputs.units.attach(model, self._patches)
 
     def _end(self, *, complete: bool) -> None:
         self.journal.flush()

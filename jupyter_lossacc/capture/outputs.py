@@ -34,7 +34,7 @@ class OutputTaps:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.units = UnitTaps(journal)
+        self.units = UnitTaps(journal, _first_tensor)
         self.n_covered = 0
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
@@ -63,8 +63,6 @@ class OutputTaps:
         if module not in self.called:
             self.called.add(module)
         tensor = _first_tensor(output)
-        if self.units.event is not None:
-            self.units.finish(tensor)
         if tensor is None:
             return
         if journal.wants_inputs:

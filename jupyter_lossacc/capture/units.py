@@ -12,6 +12,7 @@ import contextlib
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,7 @@ _LIMITS: dict[type[nn.Module], tuple[float, float]] = {
 _KINDS = (*_DEADLY, *_LIMITS, nn.Hardtanh)
 _READABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 Sizes = tuple[frozenset[int], frozenset[int]]  # of what linear layers and what convolutions give
+_ROOT = "."  # no module has this name
 _NO_SIZES: Sizes = (frozenset(), frozenset())
 
 
@@ -51,10 +53,14 @@ class UnitTaps:
     Parameters
     ----------
     journal : Journal
+    first_tensor : callable
+        Finds the predictions in what a module returns.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, first_tensor: Callable[[Any], Tensor | None]) -> None:
         self.journal = journal
+        self.first_tensor = first_tensor
+        self._attached: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.event: UnitsEvent | None = None  # while the look goes on
         self.spent = 0.0
         self.last: Tensor | None = None  # output of the activation that was called last
@@ -64,6 +70,10 @@ class UnitTaps:
 
     def attach(self, root: nn.Module, patches: Patches) -> None:
         """Be told when `root` is about to compute, until `patches` are undone."""
+        compiled = root.__dict__.get("_compiled_call_impl") is not None  # its hooks would be traced
+        if root in self._attached or compiled:
+            return
+        self._attached.add(root)
         patches.callback(self._end)
         patches.callback(root.register_forward_pre_hook(_Before(self)).remove)
 
@@ -80,15 +90,16 @@ class UnitTaps:
             self.event = UnitsEvent()
             for name, module in modules:
                 self.handles[name] = module.register_forward_hook(_Once(self, name, sizes))
+            self.handles[_ROOT] = root.register_forward_hook(_After(self))
             self.journal.entries.append((UNITS, self.event))
         now = time.perf_counter()
         self.spent = now - began
         if not modules:
             self._cadence.took(self.spent, now)
 
-    def finish(self, output: Tensor | None) -> None:
+    def finish(self, output: Any) -> None:
         """End the look; an activation whose output is that of the whole model is no hidden layer."""
-        event, last = self.event, self.last
+        event, last, output = self.event, self.last, self.first_tensor(output)
         self._end()
         if event is None:
             return
@@ -129,6 +140,21 @@ class _Before(_Inert):
                 self.taps.begin(module)
             except Exception as error:
                 journal.contain("units", error)
+
+
+class _After(_Inert):
+    """Runs once, after the trained module has computed the batch that is looked at."""
+
+    def __init__(self, taps: UnitTaps) -> None:
+        self.taps = taps
+
+    def __call__(self, *call: Any) -> None:
+        if torch.compiler.is_compiling() or not self.taps.journal.open:
+            return
+        try:
+            self.taps.finish(call[-1])
+        except Exception as error:
+            self.taps.journal.contain("units", error)
 
 
 class _Once(_Inert):

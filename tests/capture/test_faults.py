@@ -19,7 +19,7 @@ from jupyter_lossacc.capture.optimizers import OptimizerTaps
 from jupyter_lossacc.capture.outputs import _Hook
 from jupyter_lossacc.capture.patches import Patches
 from jupyter_lossacc.capture.stopping import Stopper
-from jupyter_lossacc.capture.units import _Before, _Once
+from jupyter_lossacc.capture.units import _After, _Before, _Once
 from jupyter_lossacc.errors import LossAccWarning
 from tests.capture.injection import InjectedError, failing, functions_called, name_of, same, small_training
 from tests.capture.torch_state import changed, torch_state
@@ -32,6 +32,7 @@ GUARDS: set[CodeType] = {
         Journal.here,
         _Hook.__call__,
         _Before.__call__,
+        _After.__call__,
         _Once.__call__,
         OptimizerTaps.before,
         OptimizerTaps.after,

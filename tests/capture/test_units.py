@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,6 +220,33 @@ def test_one_batch_a_pass_and_hooks_only_while_it_computes(monkeypatch: pytest.M
         pickle.loads(pickle.dumps(model[:2]))
     assert len(counted) == 2 * 4
     assert hooks_of(model) == 1  # the test's own
+
+
+def test_a_model_evaluated_before_its_optimizer_is_made() -> None:
+    """It is found at its first loss, and looked at with the second batch."""
+    x, y = make_data()
+    model, sink = relu_net(n_dead=H), Sink()
+    with Capture(sink):
+        model.eval()
+        with torch.no_grad():
+            for i in range(0, N_VAL, BATCH):
+                F.cross_entropy(model(x[i : i + BATCH]), y[i : i + BATCH])
+        train(model, 1, first=False)
+    found = [(p.epoch, p.units[1].dead) for _, p in sink.passes if p.units]
+    assert found == [(0, H), (1, H)]
+    assert hooks_of(model) == 0
+
+
+def test_nothing_is_kept_alive() -> None:
+    with Capture(Sink()) as capture:
+        model = relu_net()
+        train(model, 1)
+        capture.journal.flush()
+        gone = weakref.ref(model)
+        assert capture._outputs.units.last is None
+        del model
+        gc.collect()
+        assert gone() is None
 
 
 def test_a_failing_forward_leaves_no_hooks() -> None:
