@@ -26,7 +26,7 @@ lab: ## Open the quickstart in JupyterLab
 test: ## Run all tests, those in a real browser and with real frameworks included
 	@bash .ci/setup test
 	@bash .ci/setup browser
-	@LOSSACC_CHROMIUM="$$(bash .ci/setup chromium)" $(PY) -m pytest $(PYTEST_ARGS)
+	@LOSSACC_CHROMIUM="$$(bash .ci/setup chromium)" $(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory frameworks)
 
 .PHONY: frameworks

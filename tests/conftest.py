@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts background jobs with interrupts ignored, and every child inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without these Chromium asks Google's hosts for updates, and needs a sandbox that containers lack.
 CHROMIUM_FLAGS = (
