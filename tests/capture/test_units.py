@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import jupyter_lossacc as la
 from jupyter_lossacc.capture import units
 from jupyter_lossacc.capture.capture import Capture
+from jupyter_lossacc.capture.journal import UNITS
+from jupyter_lossacc.store.tables import summaries_from_table, summaries_table
 from tests.capture.test_seen import Reads
 from tests.capture.truth import D, K, Sink, make_data
 
@@ -237,6 +239,19 @@ def test_a_model_evaluated_before_its_optimizer_is_made() -> None:
     assert hooks_of(model) == 0
 
 
+def test_a_look_in_training_is_of_no_evaluation() -> None:
+    x, y = make_data()
+    model, sink = relu_net(), Sink()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    with Capture(sink):
+        for xb, yb in DataLoader(TensorDataset(x, y), BATCH):
+            with torch.no_grad():
+                model(xb)  # a look ahead, whose outcome nobody judges
+            F.cross_entropy(model(xb), yb).backward()
+            optimizer.step()
+    assert [(p.split, p.units) for _, p in sink.passes if p.split == "train"] == [("train", ())]
+
+
 def test_nothing_is_kept_alive() -> None:
     with Capture(Sink()) as capture:
         model = relu_net()
@@ -340,6 +355,25 @@ def test_a_stored_run_has_a_table_of_units(run: Any) -> None:
     assert set(second.split) == {"val"}
     np.testing.assert_array_equal(second.dead_share, 1.0)
     assert second.saturated_share.isna().all()
+
+
+def test_a_run_stored_before_units_were_counted(run: Any) -> None:
+    summaries = run.recording.summaries
+    table = summaries_table("units", range(len(summaries)), summaries)
+    assert [s.units for s in summaries_from_table(table)] == [s.units for s in summaries]
+    assert {s.units for s in summaries_from_table(table.drop_columns(["units"]))} == {()}
+
+
+def test_no_value_is_read_from_a_device() -> None:
+    """On the meta device every read of a value raises, and a failure of ours becomes a limit."""
+    sink, model = Sink(), relu_net().to("meta")
+    with Capture(sink) as capture, torch.no_grad():
+        capture._outputs.units.attach(model, capture._patches)
+        model(torch.zeros(BATCH, D, device="meta"))
+        [look] = [entry[1] for entry in capture.journal.entries if entry[0] == UNITS]
+        assert [layer[:4] for layer in look.layers] == [("1", "ReLU", H, BATCH), ("3", "ReLU", H, BATCH)]
+        capture.journal.entries.clear()
+    assert sink.limits == []
 
 
 def test_gradients_and_activations_agree() -> None:

@@ -30,6 +30,7 @@ def net(activation: nn.Module, bias: float | None = None) -> nn.Sequential:
 RUNS = {
     "healthy": (lambda: net(nn.ReLU()), 1.0),
     "healthy tanh": (lambda: net(nn.Tanh()), 1.0),
+    "healthy, stands still": (lambda: net(nn.Tanh()), 1.0),
     "dead": (lambda: net(nn.ReLU(), -20.0), 1.0),
     "saturated, learns": (lambda: net(nn.Tanh()), 100.0),
     "saturated, stuck": (lambda: net(nn.Sigmoid(), 9.0), 0.3),
@@ -45,7 +46,7 @@ def recording(name: str) -> Recording:
     x = torch.tensor(rng.normal(size=(384, 8)) + 1.2 * np.eye(8)[:3][y], dtype=torch.float32) * scale
     torch.manual_seed(0)
     model = make()
-    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    optimizer = torch.optim.SGD(model.parameters(), 0.0 if name == "healthy, stands still" else 0.05)
     patch = pytest.MonkeyPatch()
     patch.setattr(units, "_compiles", lambda: False)  # whatever other tests have compiled
     patch.setattr(units, "_SHARE", 1e9)  # every evaluation and every step may be looked at
@@ -78,7 +79,7 @@ def test_every_evaluation_is_looked_at(name: str) -> None:
     assert [(s.epoch, len(s.units)) for s in recording(name).series("val")] == [(e, 1) for e in range(9)]
 
 
-@pytest.mark.parametrize("name", ["healthy", "healthy tanh"])
+@pytest.mark.parametrize("name", ["healthy", "healthy tanh", "healthy, stands still"])
 def test_a_healthy_network_has_no_layer_to_name(name: str) -> None:
     finding = examined(name)
     assert finding.verdict == "rejected"
