@@ -32,6 +32,7 @@ __all__ = [
     "Cause",
     "Scope",
     "Window",
+    "answers_one_class",
     "default_split",
     "epochs_of",
     "evidence",
@@ -54,6 +55,8 @@ RISING_LOSS: frozenset[EpisodeKind] = frozenset(
 FALLING_LOSS: frozenset[EpisodeKind] = frozenset({"both_fall", "loss_falls_accuracy_flat"})
 
 _SPOKEN = {"val": "validation", "train": "training", "train_eval": "training (evaluated)", "test": "test"}
+
+_ONE_ANSWER = 0.98  # share of predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,15 @@ def _of_all_batches(series: tuple[EpochSummary, ...]) -> tuple[EpochSummary, ...
         accuracy = sum(r.accuracy * r.n_samples for r in recent) / n if n else float("nan")
         found.append(replace(s, nll=s.reported_loss, accuracy=accuracy))
     return tuple(found)
+
+
+def answers_one_class(s: EpochSummary) -> bool:
+    """Tell whether a pass answers one class whatever it is shown, and is right no more often for it."""
+    table = s.classes
+    if table is None or not table.support.sum() or not table.predicted.sum():
+        return False
+    base = float(table.support.max() / table.support.sum())
+    return float(table.predicted.max() / table.predicted.sum()) >= _ONE_ANSWER and s.accuracy <= base + 0.005
 
 
 def percent(value: float, digits: int = 0) -> str:

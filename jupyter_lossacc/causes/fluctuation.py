@@ -9,14 +9,16 @@ import numpy as np
 from jupyter_lossacc.causes.cause import (
     Cause,
     Window,
+    answers_one_class,
     evidence,
     not_tested,
+    percent,
     points,
     rising_window,
     spoken,
     window,
 )
-from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording
+from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.resampling import paired_difference
@@ -59,16 +61,19 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             f"The {spoken(w.split)} loss is not finite at epoch {last.epoch}: there is no wobble to measure.",
         )
     m = _movement(w, rises=rising_window(recording, episode) is not None)
+    blank = answers_one_class(last)
     return Finding(
         cause=ID,
-        verdict="undecided" if m.loss_rises else "supported",
-        statement=_statement(w, m),
+        verdict="undecided" if m.loss_rises or blank else "supported",
+        statement=_nothing_learned(last) if blank else _statement(w, m),
         because="nothing moved beyond what chance does from epoch to epoch",
         evidence=_evidence(m),
         action=(
             "Watch the calibrated loss, not the loss, to decide whether to go on. To know what accuracy "
             "does, evaluate on more samples or repeat with other seeds."
             if m.loss_rises
+            else "Look at the learning rate, the initialisation and the labels: a constant answer is stuck."
+            if blank
             else "Nothing needs to be done: small moves the same way from one epoch to the next are normal."
         ),
         experiment=Experiment(
@@ -106,6 +111,13 @@ def _samples_needed(discordant: float, change: float) -> int:
         return 0
     spread = 1.645 * np.sqrt(discordant) + 0.842 * np.sqrt(discordant - change**2)
     return int(np.ceil((spread / change) ** 2))
+
+
+def _nothing_learned(last: EpochSummary) -> str:
+    return (
+        f"Nothing moves beyond chance, and nothing is learned: at epoch {last.epoch} (nearly) every "
+        f"{spoken(last.split)} sample is given the same class; accuracy is {percent(last.accuracy, 1)}."
+    )
 
 
 def _statement(w: Window, m: _Movement) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import default_split, percent, spoken
+from jupyter_lossacc.causes.cause import answers_one_class, default_split, percent, spoken
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from jupyter_lossacc.stats.estimate import Estimate
@@ -26,7 +26,6 @@ __all__ = ["advise", "best_epoch", "stop_or_go"]
 
 Floats = NDArray[np.float64]
 Stop = Literal["now", "keep going", "undecided"]
-ONE_ANSWER = 0.98  # share of predictions
 MAX_EQUIVALENT = 24  # epochs examined, at most, in the search for an earlier equivalent
 
 
@@ -73,7 +72,7 @@ def best_epoch(recording: Recording) -> int | None:
     if curve is None:
         return None
     best = curve.passes[_chosen(recording, curve)]
-    return None if _says_one_thing(best) else best.epoch
+    return None if answers_one_class(best) else best.epoch
 
 
 def _chosen(recording: Recording, curve: _Curve) -> int:
@@ -97,15 +96,6 @@ def _equivalent(recording: Recording, curve: _Curve, i: int) -> bool:
         return False
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     return bool(curve.chosen_by[i] - curve.chosen_by[curve.lowest] <= error)
-
-
-def _says_one_thing(s: EpochSummary) -> bool:
-    """Tell whether an epoch answers the largest class whatever it is shown: nothing worth keeping."""
-    table = s.classes
-    if table is None or not table.support.sum() or not table.predicted.sum():
-        return False
-    base = float(table.support.max() / table.support.sum())
-    return float(table.predicted.max() / table.predicted.sum()) >= ONE_ANSWER and s.accuracy <= base + 0.005
 
 
 def advise(recording: Recording, running: bool) -> CheckpointAdvice:
@@ -132,7 +122,7 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
     chosen = _chosen(recording, curve)
     best = curve.passes[chosen]
     stop, stop_reason = stop_or_go(recording)
-    if _says_one_thing(best):
+    if answers_one_class(best):
         return CheckpointAdvice(
             epoch=None,
             temperature=float("nan"),
