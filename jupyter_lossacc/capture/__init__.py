@@ -4,7 +4,8 @@ Where to look, in the direction in which things happen:
 
 * taps, which write tuples into the `journal` and compute nothing: `losses`, `own_criteria`, `backward`,
   `optimizers` with `clipping`, `loaders`, `indexing`, `outputs`, `units`, `processes`; `patches` undoes
-  them all, `foreign` knows what other libraries bring, `models` finds the module in the user's frames;
+  them all, `scripting` hides them from TorchScript, `foreign` knows what other libraries bring, `models`
+  finds the module in the user's frames;
 * reading, once in many steps: `reading` turns entries into `events`, `criteria` says what a loss call
   means, `reduction` and `light` compute, `transfer` brings it to the host, `governor` keeps the cost
   down, `unseen` and `fingerprints` fill gaps;

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from jupyter_lossacc.capture.fingerprints import row_fingerprints
 from jupyter_lossacc.capture.journal import INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.scripting import hide_hooks_from_scripting
 from jupyter_lossacc.capture.units import UnitTaps
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class OutputTaps:
     def install(self, patches: Patches) -> None:
         """Allow modules to be hooked until `patches` are undone."""
         self._patches = patches
+        hide_hooks_from_scripting(patches)
 
     def attach(self, module: Module) -> None:
         """Put a hook on one module, once."""

@@ -106,6 +106,23 @@ def test_models_keep_no_hooks() -> None:
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning")
+def test_a_trained_model_can_be_scripted_while_it_is_watched() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.randn(16, 4), torch.randint(0, 3, (16,))
+    with Capture(Sink()):
+        for _ in range(3):
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        hooks = list(model._forward_hooks.values())
+        assert hooks, "a recording looks at what the model gives"
+        scripted = torch.jit.script(model)
+        assert list(model._forward_hooks.values()) == hooks
+        assert torch.equal(scripted(x), model(x))
+
+
 def test_nesting_is_refused_and_harmless() -> None:
     sink = Sink()
     TRUTH.reset()
