@@ -54,7 +54,10 @@ jupyter_lossacc/causes/glossary
 :caption: Reference
 
 .ci/site/api
+examples/README
 tests/studies/README
+tests/battery/README
+tests/capture/README
 CONTRIBUTING
 CHANGELOG
 ```
