@@ -31,9 +31,9 @@ class OwnLines:
         self._before, show = vars(shell).get("showtraceback"), shell.showtraceback
 
         def showtraceback(*args: Any, **kwargs: Any) -> Any:
-            from jupyter_lossacc.session.traces import drop_taps
-
             with suppress(Exception):
+                from jupyter_lossacc.session.traces import drop_taps
+
                 drop_taps(sys.exc_info()[1])
             return show(*args, **kwargs)
 
