@@ -50,7 +50,7 @@ export function points(value) {
 
 /** Write a length of time in its two largest units. */
 export function duration(seconds) {
-  if (seconds < 10) return `${number(Math.max(0.1, seconds).toFixed(1))} s`;
+  if (seconds < 10) return `${number(Number(Math.max(0.1, seconds).toFixed(1)))} s`;
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.round(seconds) % 60];
   return h ? `${h} h ${m} min` : m ? `${m} min ${s} s` : `${s} s`;
 }

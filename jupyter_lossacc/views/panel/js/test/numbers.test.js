@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { count, decode, number, percent, points, signed } from '../src/numbers.js';
+import { count, decode, duration, number, percent, points, signed } from '../src/numbers.js';
 
 test('numbers have at most three significant digits and a real minus', () => {
   assert.deepEqual([0.23468, 12345, -0.00001234, 0, 100, 0.1].map(number), ['0.235', '12,300', '−1.23e−5', '0', '100', '0.1']);
@@ -21,4 +21,8 @@ test('differences carry their sign', () => {
 test('counts and sample ids stay whole', () => {
   assert.equal(count(123), '123');
   assert.equal(count(1234567), '1,234,567');
+});
+
+test('a time left is short and never without end', () => {
+  assert.deepEqual([0, 1.26, 9.99, 12, 75, 3700].map(duration), ['0.1 s', '1.3 s', '10 s', '12 s', '1 min 15 s', '1 h 1 min']);
 });
