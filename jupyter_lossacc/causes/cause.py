@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FALLING_LOSS",
+    "ONE_ANSWER",
     "RISING_LOSS",
     "Cause",
     "Scope",
@@ -56,7 +57,7 @@ FALLING_LOSS: frozenset[EpisodeKind] = frozenset({"both_fall", "loss_falls_accur
 
 _SPOKEN = {"val": "validation", "train": "training", "train_eval": "training (evaluated)", "test": "test"}
 
-_ONE_ANSWER = 0.98  # share of predictions
+ONE_ANSWER = 0.98  # share of predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,9 @@ def spoken(split: str) -> str:
 def epochs_of(w: Window) -> str:
     """Say which epochs a window spans, and what made its start the start."""
     if w.from_lowest:
-        return f"between epoch {w.start.epoch}, where the loss was lowest, and epoch {w.end.epoch}"
+        lower = any(s.nll < w.start.nll for s in w.recording.series(w.split) if s.epoch <= w.end.epoch)
+        where = "was lowest in this stretch" if lower else "was lowest"
+        return f"between epoch {w.start.epoch}, where the loss {where}, and epoch {w.end.epoch}"
     return f"from epoch {w.start.epoch} to {w.end.epoch}"
 
 
@@ -262,7 +265,7 @@ def answers_one_class(s: EpochSummary) -> bool:
     if table is None or not table.support.sum() or not table.predicted.sum():
         return False
     base = float(table.support.max() / table.support.sum())
-    return float(table.predicted.max() / table.predicted.sum()) >= _ONE_ANSWER and s.accuracy <= base + 0.005
+    return float(table.predicted.max() / table.predicted.sum()) >= ONE_ANSWER and s.accuracy <= base + 0.005
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, spoken
+from jupyter_lossacc.causes.cause import (
+    ONE_ANSWER,
+    Cause,
+    default_split,
+    evidence,
+    not_tested,
+    percent,
+    spoken,
+)
 from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.causes.wording import CLASS_TASKS, name_classes
 from jupyter_lossacc.records import (
@@ -28,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE", "examine"]
 
 ID = "majority_collapse"
-NEARLY_ALL = 0.98  # share of predictions that are one class
 MIN_RATIO = 3.0  # below it the classes are balanced, and answering one of them does not pay
 MIN_OTHERS = 20  # evaluated samples of the other classes
 LEARNING = 0.9  # of the chance loss: below it the inputs do inform the probabilities
@@ -106,7 +113,7 @@ def _measure(summary: EpochSummary, tables: list[ClassTable]) -> Collapse:
 def _verdict(c: Collapse) -> Verdict:
     if c.others < MIN_OTHERS:
         return "undecided"
-    if c.predicted < NEARLY_ALL or c.found > 0.2 or c.ratio < MIN_RATIO:
+    if c.predicted < ONE_ANSWER or c.found > 0.2 or c.ratio < MIN_RATIO:
         return "rejected"
     if c.nll < LEARNING * c.chance:
         return (
@@ -119,7 +126,7 @@ def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str
     who, where = name_classes(recording, [c.major]), spoken(split)
     if c.others < MIN_OTHERS:
         return f"Only {c.others} {where} samples are not {who}; at least {MIN_OTHERS} are needed to tell."
-    if c.predicted >= NEARLY_ALL and c.ratio < MIN_RATIO:
+    if c.predicted >= ONE_ANSWER and c.ratio < MIN_RATIO:
         return (
             f"At epoch {epoch} {percent(c.predicted, 1)} of the {where} predictions are {who}, but the "
             "classes are "
@@ -135,9 +142,9 @@ def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str
 
 
 def _evidence(c: Collapse) -> tuple[Evidence, ...]:
-    collapsed = c.predicted >= NEARLY_ALL
+    collapsed = c.predicted >= ONE_ANSWER
     return (
-        evidence("predictions on one class", c.predicted, "share", f">= {NEARLY_ALL}", collapsed),
+        evidence("predictions on one class", c.predicted, "share", f">= {ONE_ANSWER}", collapsed),
         evidence("largest to smallest class", c.ratio, "1", f">= {MIN_RATIO:g}", c.ratio >= MIN_RATIO),
         evidence("samples of other classes found", c.found, "share", "< 0.05", c.found < 0.05),
         evidence(

@@ -15,6 +15,7 @@ import numpy as np
 
 from jupyter_lossacc.diagnosis.summary import calibration_of, class_ratios, summarize
 from jupyter_lossacc.records import (
+    SAMPLE_COLUMNS,
     STEP_COLUMNS,
     Accumulators,
     ClassTable,
@@ -32,16 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RankMerger", "merge_ranks"]
 
-COLUMNS = (
-    "sample_ids",
-    "targets",
-    "predicted",
-    "correct",
-    "nll",
-    "reported_loss",
-    "confidence",
-    "margin",
-)
 # A run of several processes is as well as the worst of them.
 STATUSES = ("failed", "interrupted", "cut off", "finished")
 
@@ -161,7 +152,9 @@ def _predictions(shares: Sequence[tuple[EpochSummary, Recording]]) -> _Joined | 
     except KeyError:
         return None
     known = all(p.ids_known for p in own)
-    columns: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in own]) for name in COLUMNS}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in own]) for name in SAMPLE_COLUMNS
+    }
     ids = columns["sample_ids"]
     shared = "none"
     if not known:

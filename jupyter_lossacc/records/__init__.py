@@ -20,6 +20,7 @@ from jupyter_lossacc.records.conclusions import (
 )
 from jupyter_lossacc.records.passes import (
     FOLDS,
+    SAMPLE_COLUMNS,
     Accumulators,
     ClassTable,
     EpochSummary,
@@ -34,6 +35,7 @@ from jupyter_lossacc.records.recording import STEP_COLUMNS, Recording, RunInfo
 
 __all__ = [
     "FOLDS",
+    "SAMPLE_COLUMNS",
     "STEP_COLUMNS",
     "Accumulators",
     "Alternative",

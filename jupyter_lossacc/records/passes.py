@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOLDS",
+    "SAMPLE_COLUMNS",
     "Accumulators",
     "ClassTable",
     "EpochSummary",
@@ -99,6 +100,19 @@ class Accumulators:
     score_square: float
     bins: Floats
     n_classes: int
+
+
+# One value per sample in each of these columns of `Predictions`.
+SAMPLE_COLUMNS = (
+    "sample_ids",
+    "targets",
+    "predicted",
+    "correct",
+    "nll",
+    "reported_loss",
+    "confidence",
+    "margin",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jupyter_lossacc.records.passes import EpochSummary, Floats, PassKey, Predictions
+from jupyter_lossacc.records.passes import SAMPLE_COLUMNS, EpochSummary, Floats, PassKey, Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,17 +123,5 @@ class Recording:
 
 
 def _take(predictions: Predictions, rows: NDArray[np.intp]) -> Predictions:
-    columns: dict[str, Any] = {
-        name: getattr(predictions, name)[rows]
-        for name in (
-            "sample_ids",
-            "targets",
-            "predicted",
-            "correct",
-            "nll",
-            "reported_loss",
-            "confidence",
-            "margin",
-        )
-    }
+    columns: dict[str, Any] = {name: getattr(predictions, name)[rows] for name in SAMPLE_COLUMNS}
     return Predictions(**columns, ids_known=predictions.ids_known)

@@ -35,8 +35,13 @@ def test_a_rise_is_measured_from_its_lowest_loss_and_every_sentence_says_so() ->
     w = window(r, over(r, "both_rise", 15, 50))
     assert w is not None
     assert w.from_lowest
-    span = f"between epoch {w.start.epoch}, where the loss was lowest, and epoch 50"
+    lowest = min(r.series("val"), key=lambda s: s.nll).epoch
+    assert lowest < 15, "the loss was lower before the stretch"
+    span = f"between epoch {w.start.epoch}, where the loss was lowest in this stretch, and epoch 50"
     assert epochs_of(w) == span
+    whole = window(r, over(r, "both_rise", lowest, 50))
+    assert whole is not None
+    assert epochs_of(whole) == f"between epoch {lowest}, where the loss was lowest, and epoch 50"
     found = findings(r)
     assert f"{w.loss_change:+.3f} nats {span}" in found["overconfidence"].statement
     for cause in ("overconfidence", "overfitting"):

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import jupyter_lossacc as la
-from jupyter_lossacc.diagnosis.ranks import COLUMNS, RankMerger, merge_ranks
+from jupyter_lossacc.diagnosis.ranks import RankMerger, merge_ranks
 from jupyter_lossacc.diagnosis.summary import summarize
-from jupyter_lossacc.records import EpochSummary, Pass, PassKey, Predictions, Recording
+from jupyter_lossacc.records import SAMPLE_COLUMNS, EpochSummary, Pass, PassKey, Predictions, Recording
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def part_of(whole: Recording, rows: Any, *, keep: bool = True, **changes: Any) -
     for summary in whole.summaries:
         p = whole.load(summary.key)
         chosen = np.sort(rows(len(p)) if callable(rows) else rows)
-        columns: dict[str, Any] = {name: getattr(p, name)[chosen] for name in COLUMNS}
+        columns: dict[str, Any] = {name: getattr(p, name)[chosen] for name in SAMPLE_COLUMNS}
         share = Predictions(**columns, ids_known=p.ids_known)
         same = {n: getattr(summary, n) for n in Pass.__dataclass_fields__ if hasattr(summary, n)}
         same.pop("reported_loss")
@@ -75,7 +75,9 @@ def test_any_division_merges_into_the_whole(whole: Recording, n_ranks: int, keep
     if keep:
         for key in (s.key for s in whole.summaries):
             mine, theirs = merged.load(key), whole.load(key)
-            assert all(np.array_equal(getattr(mine, c), getattr(theirs, c), equal_nan=True) for c in COLUMNS)
+            assert all(
+                np.array_equal(getattr(mine, c), getattr(theirs, c), equal_nan=True) for c in SAMPLE_COLUMNS
+            )
     else:
         with pytest.raises(KeyError, match="not kept"):
             merged.load(whole.summaries[0].key)
