@@ -164,8 +164,13 @@ class Desk:
         if self.ledger.limit(sentence) and self._writer is not None:
             self._clerk.do(self._write_limits)
 
+    def rest(self) -> None:
+        """End the analysis in progress and its thread."""
+        if self._analyst is not None:
+            self._analyst.close()
+
     def close(self, status: str, whole: Callable[[], Recording] | None = None) -> Findings:
-        """End the run and return what is known about it; the clerk must have finished.
+        """End the run and return what is known about it; the clerk and the analyst must have finished.
 
         Parameters
         ----------
@@ -174,7 +179,6 @@ class Desk:
             Gives the run with what other processes recorded of it.
         """
         if self._analyst is not None:
-            self._analyst.close()
             self._write_shown()
         self.ledger.status = status
         if self._writer is not None:

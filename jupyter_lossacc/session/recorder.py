@@ -65,6 +65,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self.stop, self.stop_later = threading.Event(), threading.Event()
         self._make_view, self._cell = view, cell
         self._desks: list[Desk] = []
+        self._desk_of: dict[int, Desk] = {}  # by capture's number of the run; none where it failed to begin
         self._waiting_view: View | None = None  # shown before the first run is recognised
         self._capture: Capture | None = None
         self._clerk = Clerk(self._failed)
@@ -159,10 +160,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         status = status_of(error)
         notes = self._guard(partial(self._notes, status)) or ()
         for desk in self._desks:
+            self._guard(desk.rest)  # apart from what follows: should that fail, no thread stays
             self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
         if not self._desks and self._waiting_view is not None:
-            view = self._waiting_view
-            self._guard(lambda: view.close(None, (*notes, *self._early_limits)))
+            self._guard(partial(self._waiting_view.close, None, (*notes, *self._early_limits)))
 
     def _notes(self, status: str) -> tuple[str, ...]:
         """Say what this process did not see, unless others saw it."""
@@ -220,8 +221,8 @@ class Recorder(AbstractContextManager["Recorder"]):
     def run_started(self, run: int, name_hint: str) -> None:  # noqa: ARG002
         """Open a desk for a new model or fold."""
         name = self.options.name or "run"
-        if run == 1 and self._earlier is None:
-            self._desks[0].rename(f"{name}/1")  # only now it is known to be the first of several
+        if run == 1 and self._earlier is None and 0 in self._desk_of:
+            self._desk_of[0].rename(f"{name}/1")  # only now it is known to be the first of several
         if run > 0:
             name = f"{name}/{run + 1}"
         view = self._view(name)
@@ -231,26 +232,29 @@ class Recorder(AbstractContextManager["Recorder"]):
         ledger = Ledger(info if writer is None else writer.info, earlier.recording if earlier else None)
         if writer is not None:
             ledger.store_is(partial(read_back, writer))
-        self._desks.append(
-            Desk(ledger, self._clerk, view, writer, keep=self.options.keep, on_error=self._failed)
-        )
+        desk = Desk(ledger, self._clerk, view, writer, keep=self.options.keep, on_error=self._failed)
+        self._desks.append(desk)
+        self._desk_of[run] = desk
         for sentence in self._early_limits:
             self._desks[-1].limit(sentence)
         self._early_limits.clear()
 
     def pass_finished(self, run: int, passed: Pass) -> None:
         """Keep a finished pass, and a copy of the weights it was made with where they are asked for."""
-        self._desks[run].pass_finished(passed, self._weights(passed))
+        if run in self._desk_of:  # else its beginning failed, and that has been said
+            self._desk_of[run].pass_finished(passed, self._weights(passed))
 
     def steps(self, run: int, columns: Mapping[str, Floats]) -> None:
         """Keep optimiser steps."""
-        self._desks[run].steps(columns)
+        if run in self._desk_of:
+            self._desk_of[run].steps(columns)
 
     def progress(
         self, run: int, split: str, epoch: int, step: int, batch: int, n_batches: int | None
     ) -> None:
         """Pass on how far the loop is."""
-        self._desks[run].progress(split, epoch, step, batch, n_batches)
+        if run in self._desk_of:
+            self._desk_of[run].progress(split, epoch, step, batch, n_batches)
 
     def limit(self, sentence: str) -> None:
         """Note what could not be recorded."""
@@ -258,8 +262,6 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._desks[-1].limit(sentence)
         elif sentence not in self._early_limits:
             self._early_limits.append(sentence)
-
-    # ---------------------------------------------------------------------------------------------
 
     def _weights(self, passed: Pass) -> Mapping[str, Any] | None:
         if self.options.keep_weights != "best" or passed.split == "train" or not passed.complete:
@@ -280,9 +282,9 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _view(self, name: str) -> View:
         """Return a view for a run: the one that waits for the first, or another one."""
-        view, self._waiting_view = self._waiting_view, None
-        if view is None:
-            view = self._make_view(self)
+        waiting, self._waiting_view = self._waiting_view, None
+        view = waiting or self._make_view(self)
+        if waiting is None:
             view.open(name)
         return view
 
@@ -300,10 +302,8 @@ class Recorder(AbstractContextManager["Recorder"]):
                 return  # a view is made by the main thread only: at the end
             stored = None if self.options.store_dir is None else path
             ledger = Ledger(recording.info)
-            desk = Desk(
-                ledger, self._clerk, self._view(recording.info.name), None,
-                keep="none", on_error=self._failed, path=stored,
-            )  # fmt: skip
+            view = self._view(recording.info.name)
+            desk = Desk(ledger, self._clerk, view, None, keep="none", on_error=self._failed, path=stored)
             self._elsewhere[path] = desk
             self._desks.append(desk)
         desk.show(recording)

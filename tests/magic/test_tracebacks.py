@@ -24,7 +24,8 @@ Bad.apply(torch.ones(3, requires_grad=True)).backward()
 IN_DATASET = """from torch.utils.data import DataLoader
 class Data:
     def __len__(self): return 3
-    def __getitem__(self, i): raise KeyError(i)
+    def __getitem__(self, i):
+        raise KeyError(i)
 list(DataLoader(Data()))
 """
 

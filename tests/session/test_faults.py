@@ -19,7 +19,7 @@ from jupyter_lossacc.session import Recorder, desk
 from jupyter_lossacc.session.identity import status_of
 from jupyter_lossacc.session.options import Options
 from jupyter_lossacc.session.recorder import _forget_parent
-from jupyter_lossacc.session.threads import Clerk
+from jupyter_lossacc.session.threads import Analyst, Clerk
 from jupyter_lossacc.store import tables
 from jupyter_lossacc.views.plain import NoView
 from tests.capture.injection import InjectedError, failing, functions_called, name_of, same, small_training
@@ -56,7 +56,8 @@ def bare() -> Any:
     return small_training(2)
 
 
-# Begin, end and guard of a recording: what `with` itself calls.
+# Begin, end and guard of a recording: what `with` itself calls, and what ends its threads (where that
+# fails, a daemon thread is left waiting).
 GUARDS = {
     function.__code__
     for function in (
@@ -67,6 +68,9 @@ GUARDS = {
         Recorder._guard,
         _forget_parent,
         status_of,
+        desk.Desk.rest,
+        Analyst.close,
+        Clerk.close,
     )
 }
 
