@@ -88,6 +88,8 @@ _DIFFERENCE = re.compile(r"\bchange\b(?! factor)|^(rise|contribution)\b|\babove 
 _BOUND = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=[\d.])")
 
+SMALLEST_SHARE = 1e-5  # what rounding leaves behind is no fact to be told with an exponent
+
 _SPLITS = {
     "train": "training",
     "val": "validation",
@@ -152,6 +154,8 @@ def quantity(value: float, unit: str) -> str:
     ('1.31 nats', '5.25 %', '2.1')
     """
     if unit in ("share", "points"):
+        if 0 < abs(value) < SMALLEST_SHARE:
+            return "below 0.001 %" if unit == "share" else "below 0.001 points"
         return percent(value) if unit == "share" else f"{number(100 * value)} points"
     if float(value).is_integer() and abs(value) < 1e15:
         text = f"{int(value):,}".replace("-", "−")
@@ -194,7 +198,7 @@ def evidence_words(evidence: Evidence) -> tuple[str, str]:
         unit = "points"
     elif difference and unit == "ratio":
         unit = "share"
-    said = quantity(value, unit)
+    said = "not known" if isnan(value) else quantity(value, unit)
     sign = "+" if difference and value > 0 and isfinite(value) else ""
 
     def bound(found: re.Match[str]) -> str:

@@ -29,6 +29,17 @@ def test_every_band_has_its_card(state):
     assert state["headline"]["card"] in {None, *cards}
 
 
+def test_what_is_not_the_cause_comes_without_advice(state):
+    """ "Rejected" beside "What to try" reads as if something were to be repaired."""
+    causes = [c for card in state["cards"] for c in card["causes"] if c["verdict"] == "rejected"]
+    assert not any(c["action"] or c["samples"] or "experiment" in c or "counterfactual" in c for c in causes)
+
+
+def test_each_epoch_has_one_row_of_advice(state):
+    rows = (state["advice"] or {"alternatives": []})["alternatives"]
+    assert len({row["epoch"] for row in rows}) == len(rows)
+
+
 def test_a_headline_is_always_there(state):
     assert state["headline"]["text"]
     assert state["words"]["loss"].startswith("Loss in nats.")

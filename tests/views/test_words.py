@@ -94,7 +94,7 @@ def test_a_cause_without_a_page_is_named_by_its_id():
             "beyond 5% of the loss",
             ("+0.2 nats", "beyond 5% of the loss"),
         ),
-        ("temperature", float("nan"), "1", "", ("NaN", "")),
+        ("temperature", float("nan"), "1", "", ("not known", "")),
     ],
 )
 def test_evidence_and_what_decides_it_are_in_one_unit(name, value, unit, threshold, said):

@@ -159,7 +159,7 @@ def _ends(recording: Recording, episode: Episode) -> dict[str, str]:
         return {}
     what = f"epoch {last.epoch} minus epoch {first.epoch}"
     loss, points = last.reported_loss - first.reported_loss, 100 * (last.accuracy - first.accuracy)
-    return {"loss": f"{what}: {signed(loss)}", "accuracy": f"{what}: {signed(points)}"}
+    return {"loss": f"{what}: {signed(loss)} nats", "accuracy": f"{what}: {signed(points)} points"}
 
 
 def _cause(finding: Finding) -> Card:
@@ -170,6 +170,16 @@ def _cause(finding: Finding) -> Card:
         "word": VERDICTS[finding.verdict],
         "statement": typeset(finding.statement),
         "evidence": [_evidence(e) for e in finding.evidence],
+        "action": "",
+        "samples": [],
+    }
+    # What is not the cause needs no repair: advice beside a "rejected" would read as if it did.
+    return card if finding.verdict == "rejected" else {**card, **_what_next(finding)}
+
+
+def _what_next(finding: Finding) -> Card:
+    """How much it is, what the loss would be without it, what to try and how to verify."""
+    card: Card = {
         "action": typeset(finding.action),
         "samples": [int(i) for i in finding.sample_ids[:MAX_NAMED]],
     }
@@ -262,25 +272,28 @@ def advice_state(advice: CheckpointAdvice | None, line: str) -> Card | None:
         "stop": advice.stop,
         "stop_reason": advice.stop_reason,
         "optimism": advice.optimism,
-        "alternatives": [
-            {
-                "name": a.name,
-                "epoch": a.epoch,
-                "accuracy": percent(a.accuracy),
-                "loss": number(a.nll),
-                "calibrated": number(a.calibrated_nll),
-                "accuracy_difference": ""
-                if a.epoch == advice.epoch
-                else _difference(measured(a.accuracy_difference), interval(a.accuracy_difference)),
-                "loss_difference": ""
-                if a.epoch == advice.epoch
-                else _difference(
-                    signed(a.calibrated_nll_difference.value), interval(a.calibrated_nll_difference)
-                ),
-                "cost": a.cost,
-            }
-            for a in advice.alternatives
-        ],
+        "alternatives": [_alternative(advice, epoch) for epoch in dict.fromkeys(_epochs(advice))],
+    }
+
+
+def _epochs(advice: CheckpointAdvice) -> list[int]:
+    return [a.epoch for a in advice.alternatives]
+
+
+def _alternative(advice: CheckpointAdvice, epoch: int) -> Card:
+    """One row for an epoch, whatever it is best at."""
+    same = [a for a in advice.alternatives if a.epoch == epoch]
+    a, kept = same[0], epoch == advice.epoch
+    accuracy, loss = a.accuracy_difference, a.calibrated_nll_difference
+    return {
+        "name": ", ".join(["advised"] * kept + [each.name for each in same]),
+        "epoch": epoch,
+        "accuracy": percent(a.accuracy),
+        "loss": number(a.nll),
+        "calibrated": number(a.calibrated_nll),
+        "accuracy_difference": "" if kept else _difference(measured(accuracy), interval(accuracy)),
+        "loss_difference": "" if kept else _difference(signed(loss.value), interval(loss)),
+        "cost": "" if kept else a.cost,
     }
 
 
