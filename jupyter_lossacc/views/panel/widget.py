@@ -140,7 +140,8 @@ class Panel(anywidget.AnyWidget):
         self._since_state: list[NDArray[np.float64]] = []
         self._progress: dict[str, Any] = {}
         self._progress_is_new = False
-        self._seen: deque[tuple[float, float]] = deque()
+        self._seen: deque[tuple[float, float]] = deque()  # (when, samples) of the last RATE_WINDOW seconds
+        self._seen_samples = 0.0  # their sum: a message must not cost more where steps are short
         self._clock = _EpochClock()
         self._sent = 0.0
         super().__init__(run=uid or str(state["run"]["id"]))
@@ -165,7 +166,8 @@ class Panel(anywidget.AnyWidget):
         with self._lock:
             x = self._axis.place(epochs, np.asarray(columns["step"], float))
             self._pending.append(np.stack([x, loss]))
-            self._count(float(np.nansum(columns.get("n_samples", np.zeros(1)))))
+            samples = np.asarray(columns.get("n_samples", 0.0), float)
+            self._count(float(samples.sum(where=np.isfinite(samples))))
             self._clock.reached(int(epochs[-1]))
             self._progress.update(epoch=int(epochs[-1]), step=int(columns["step"][-1]))
             rate = float(columns["learning_rate"][-1]) if "learning_rate" in columns else float("nan")
@@ -256,8 +258,9 @@ class Panel(anywidget.AnyWidget):
     def _count(self, samples: float) -> None:
         now = time.monotonic()
         self._seen.append((now, samples))
+        self._seen_samples += samples
         while len(self._seen) > 1 and now - self._seen[0][0] > RATE_WINDOW:
-            self._seen.popleft()
+            self._seen_samples -= self._seen.popleft()[1]
 
     def _shown_progress(self) -> dict[str, Any]:
         spent = self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
@@ -268,7 +271,7 @@ class Panel(anywidget.AnyWidget):
         if spent < 0.5:
             return progress
         # The first entry's samples were seen before the window began.
-        rate = (sum(n for _, n in self._seen) - self._seen[0][1]) / spent
+        rate = (self._seen_samples - self._seen[0][1]) / spent
         return {**progress, "rate": float(f"{rate:.3g}")}
 
     # ------------------------------------------------------------------ page opened, reloaded, printed
