@@ -16,7 +16,8 @@ ID = "capacity_or_noise"
 SHORTEST = 8  # epochs
 FLAT = 0.01  # relative change over the plateau
 GAP = 0.15  # of the validation loss
-MILD = (0.85, 1.2)  # temperatures at which the model is rightly sure
+MILD = 1.2  # temperature above which the model is too sure to be at its end
+REPAIRED = 0.05  # of the loss that a refitted temperature may take away: else calibration is the matter
 HIGH = 0.25  # of the loss of guessing with the base rates
 
 
@@ -30,6 +31,7 @@ class _Plateau:
     train_change: float  # relative
     val_change: float  # relative
     temperature: float
+    miscalibrated: float  # share of the loss that one temperature repairs
     chance: float
     train_accuracy: float
     majority: float
@@ -51,10 +53,13 @@ class _Plateau:
         return self.at.accuracy > self.majority + 0.02
 
     @property
+    def rightly_sure(self) -> bool:
+        return self.temperature < MILD and self.miscalibrated < REPAIRED
+
+    @property
     def holds(self) -> bool:
-        rightly_sure = MILD[0] < self.temperature < MILD[1]
         high = self.level > HIGH and self.train_accuracy < 0.95
-        return self.flat and self.gap < GAP and rightly_sure and high and self.learned
+        return self.flat and self.gap < GAP and self.rightly_sure and high and self.learned
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -115,6 +120,7 @@ def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plat
         train_change=_relative_change(train[-width:]),
         val_change=_relative_change(series[-width:]),
         temperature=calibration.temperature,
+        miscalibrated=calibration.cost / calibration.nll if calibration.nll > 0 else 0.0,
         chance=float(-(shares * np.log(shares)).sum()) or float("nan"),
         train_accuracy=train[-1].accuracy,
         majority=float(shares.max()),
@@ -138,13 +144,13 @@ def _statement(p: _Plateau, split: str) -> str:
         return f"No plateau on which training and validation agree at a high level: {levels}."
     return (
         f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives "
-        f"{p.chance:.3f}), and the model is rightly unsure there: it has too little capacity, or the data "
+        f"{p.chance:.3f}), and the model is not too sure there: it has too little capacity, or the data "
         "allow no less. These records cannot tell which; the experiment can."
     )
 
 
 def _evidence(p: _Plateau) -> tuple[Evidence, ...]:
-    mild = MILD[0] < p.temperature < MILD[1]
+    repaired = p.miscalibrated
     return (
         evidence(
             "training loss, change over the last epochs", p.train_change, "ratio", "within 0.01", p.flat
@@ -153,7 +159,14 @@ def _evidence(p: _Plateau) -> tuple[Evidence, ...]:
             "validation loss, change over the last epochs", p.val_change, "ratio", "within 0.02", p.flat
         ),
         evidence("gap between validation and training", p.gap, "ratio", f"< {GAP}", p.gap < GAP),
-        evidence("temperature", p.temperature, "1", f"{MILD[0]} to {MILD[1]}", mild),
+        evidence("temperature", p.temperature, "1", f"< {MILD}", p.temperature < MILD),
+        evidence(
+            "share of the loss that one temperature repairs",
+            repaired,
+            "share",
+            f"< {REPAIRED}",
+            repaired < REPAIRED,
+        ),
         evidence("loss against guessing with the base rates", p.level, "ratio", f"> {HIGH}", p.level > HIGH),
     )
 

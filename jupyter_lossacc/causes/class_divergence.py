@@ -28,6 +28,7 @@ LEVEL = 0.05  # for all classes together (Bonferroni)
 MIN_EPOCHS = 5
 MIN_SUPPORT = 10  # evaluated samples of a class
 MIN_FLOW = 0.01  # nats that the smaller of the two flows adds to or takes from the mean
+MIN_PART = 0.02  # the same as a part of the loss: what counts as a change of the mean itself
 MIN_BALANCE = 0.2  # smaller over larger flow, where recalls do not part as well
 MIN_RECALL = 0.01
 
@@ -43,6 +44,7 @@ class Trends:
     z: Floats
     share: Floats  # of the samples
     critical: float
+    least: float  # flow that counts, nats
 
     @property
     def worse(self) -> NDArray[np.intp]:
@@ -100,7 +102,8 @@ def _trends(followed: Followed) -> Trends:
     tested = max(int(np.isfinite(z).sum()), 1)
     critical = float(norm.isf(LEVEL / 2 / tested))
     share = support / support.sum()
-    return Trends(np.nan_to_num(change), np.nan_to_num(recall), z, share, critical)
+    least = max(MIN_FLOW, MIN_PART * w.start.nll)
+    return Trends(np.nan_to_num(change), np.nan_to_num(recall), z, share, critical, least)
 
 
 def _sampling_error(before: Predictions, after: Predictions, n_classes: int) -> Floats:
@@ -117,9 +120,9 @@ def _verdict(t: Trends, loss_change: float) -> Verdict:
     if min(len(t.worse), len(t.better)) == 0:
         return "rejected"
     small, large = sorted((t.flow(t.worse), -t.flow(t.better)))
-    if small < MIN_FLOW / 2:
+    if small < t.least / 2:
         return "rejected"
-    if small < MIN_FLOW or loss_change < -0.005:
+    if small < t.least or loss_change < -0.005:
         return "undecided"
     # Over-confidence raises some losses more than others while recall rises everywhere: not enough.
     return "supported" if _parted(t) or small > MIN_BALANCE * large else "undecided"
@@ -195,7 +198,7 @@ def _evidence(t: Trends) -> tuple[Evidence, ...]:
     return (
         evidence("classes that get worse", float(len(t.worse)), "classes", bar, len(t.worse) > 0),
         evidence("classes that get better", float(len(t.better)), "classes", bar, len(t.better) > 0),
-        evidence("smaller of the two flows", small, "nats", f"> {MIN_FLOW}", small > MIN_FLOW),
+        evidence("smaller of the two flows", small, "nats", f"> {t.least:.2g}", small > t.least),
         evidence(
             "change of recall, classes that get worse",
             worse,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
 from jupyter_lossacc.causes.optimisation import descent_of
-from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording, Verdict
 
 if TYPE_CHECKING:
     from jupyter_lossacc.stats.descent import Descent
@@ -17,6 +17,7 @@ __all__ = ["CAUSE", "examine"]
 
 ID = "learning_rate_too_low"
 SHORT = 4e-4  # update against weights; ordinary trainings lie between 1e-3 and 1e-2
+ORDINARY = 1e-3  # a run whose steps were this long for an epoch has tried them, whatever a schedule did later
 STANDING = 1e-4  # here nothing moves at all
 HIGH = 0.9  # of where the loss began
 
@@ -35,37 +36,50 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     return Finding(
         cause=ID,
         verdict=verdict,
-        statement=f"The loss is not finite from step {d.broken_step} on, which short steps do not do."
-        if d.broken_step >= 0
-        else (
-            f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where "
-            "it began; "
-            f"a step changes the weights by {d.update_ratio:.1e} of their length (learning rate "
-            f"{d.learning_rate:.2g})."
-        ),
+        statement=_statement(d),
         because=f"each step changes the weights by only {d.update_ratio:.1e} of their length",
-        evidence=(
-            evidence(
-                "update against weights", d.update_ratio, "ratio", f"< {SHORT:g}", d.update_ratio < SHORT
-            ),
-            evidence("training loss at the end against its start", d.end, "ratio", f"> {HIGH}", d.end > HIGH),
-            evidence("trend of the second half", d.fall_z, "z", "< -3", d.fall_z < -3),
-            *(
-                [evidence("dead hidden units", dead, "share", "< 0.5", dead < 0.5)]
-                if np.isfinite(dead)
-                else []
-            ),
-        ),
+        evidence=_evidence(d, dead),
         action=(
             "Raise the learning rate by a factor of 10 until the training loss falls clearly in the first "
-            "epochs "
-            "(and stop before it starts to swing), or use an adaptive optimiser."
+            "epochs (and stop before it starts to swing), or use an adaptive optimiser."
             if verdict != "rejected"
             else ""
         ),
         experiment=_experiment(d) if verdict != "rejected" else None,
         strength=min(1.0, d.end),
     )
+
+
+def _statement(d: Descent) -> str:
+    if d.broken_step >= 0:
+        return f"The loss is not finite from step {d.broken_step} on, which short steps do not do."
+    tried = ""
+    if d.longest_update >= ORDINARY > d.update_ratio and d.end > HIGH:
+        tried = f"; earlier a step changed them by {d.longest_update:.1e}, which brought no more"
+    return (
+        f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where it "
+        f"began; a step changes the weights by {d.update_ratio:.1e} of their length (learning rate "
+        f"{d.learning_rate:.2g}){tried}."
+    )
+
+
+def _evidence(d: Descent, dead: float) -> tuple[Evidence, ...]:
+    longest, short = d.longest_update, d.update_ratio < SHORT
+    rows = [
+        evidence("update against weights", d.update_ratio, "ratio", f"< {SHORT:g}", short),
+        evidence(
+            "the same in the epoch of the longest steps",
+            longest,
+            "ratio",
+            f"< {ORDINARY:g}",
+            longest < ORDINARY,
+        ),
+        evidence("training loss at the end against its start", d.end, "ratio", f"> {HIGH}", d.end > HIGH),
+        evidence("trend of the second half", d.fall_z, "z", "< -3", d.fall_z < -3),
+    ]
+    if np.isfinite(dead):
+        rows.append(evidence("dead hidden units", dead, "share", "< 0.5", dead < 0.5))
+    return tuple(rows)
 
 
 def _dead(recording: Recording) -> float:
@@ -75,7 +89,7 @@ def _dead(recording: Recording) -> float:
 
 
 def _verdict(d: Descent, dead: float) -> Verdict:
-    if d.end < HIGH or d.update_ratio > SHORT or d.broken_step >= 0:
+    if d.end < HIGH or d.update_ratio > SHORT or d.broken_step >= 0 or d.longest_update >= ORDINARY:
         return "rejected"
     if dead > 0.5:
         return "rejected"  # no gradient passes: the steps are short for another reason

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import rankdata
 
 from jupyter_lossacc.causes.cause import (
     ONE_ANSWER,
@@ -15,6 +16,7 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     spoken,
+    training_series,
 )
 from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.causes.wording import CLASS_TASKS, name_classes
@@ -39,6 +41,9 @@ ID = "majority_collapse"
 MIN_RATIO = 3.0  # below it the classes are balanced, and answering one of them does not pay
 MIN_OTHERS = 20  # evaluated samples of the other classes
 LEARNING = 0.9  # of the chance loss: below it the inputs do inform the probabilities
+TOLD_APART = 0.7  # chance that another class's sample is given less to the largest class than its own
+TAUGHT = 0.2  # recall of the other classes from which on they are found
+MISSED = 0.05  # recall of the other classes below which they are not found
 MIN_EPOCHS = 5
 LAST = 3  # the collapse must hold at each of the last epochs: a passing one at the start is normal
 
@@ -56,6 +61,15 @@ class Collapse:
     others: int
     chance: float  # loss of the constant answer, nats
     nll: float
+    calibrated: float  # loss with calibration repaired, nats: how sure a model is says nothing about it
+    told_apart: float  # area under the ROC curve, other classes against the largest; NaN if not known
+    trained: float  # recall of the other classes in training; NaN if not known
+    later: EpochSummary | None  # a later pass in which the answers are no longer one class
+
+    @property
+    def learning(self) -> bool:
+        """The probabilities tell the classes apart, though the answers do not."""
+        return self.calibrated < LEARNING * self.chance or self.told_apart > TOLD_APART
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -68,7 +82,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     tables = [s.classes for s in last if s.classes is not None]
     if len(tables) < len(last) or not last or last[-1].loss.task not in CLASS_TASKS:
         return not_tested(ID, f"Which classes are predicted on {spoken(split)} was not recorded.")
-    c = _measure(last[-1], tables)
+    c = _measure(recording, last[-1], tables)
     verdict = _verdict(c)
     if verdict == "supported" and len(series) < MIN_EPOCHS:
         verdict = "undecided"  # at the very start any model may answer one class
@@ -91,35 +105,84 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _measure(summary: EpochSummary, tables: list[ClassTable]) -> Collapse:
+def _measure(recording: Recording, summary: EpochSummary, tables: list[ClassTable]) -> Collapse:
     support = tables[-1].support
     n, major = int(support.sum()), int(np.argmax(tables[-1].predicted))
     share = support[support > 0] / n
-    others = n - int(support[major])
-    hits = np.where(support > 0, np.nan_to_num(tables[-1].recall) * support, 0.0)
+    calibrated = summary.calibrated_nll
     return Collapse(
         major=major,
         ratio=float(share.max() / share.min()),
-        predicted=min(float(t.predicted[major] / max(t.predicted.sum(), 1)) for t in tables),
+        predicted=min(_answered(t, major) for t in tables),
         base_rate=float(share.max()),
         accuracy=summary.accuracy,
-        found=float((hits.sum() - hits[major]) / others) if others else float("nan"),
-        others=others,
+        found=_found(tables[-1], major),
+        others=n - int(support[major]),
         chance=float(-(share * np.log(share)).sum()),
         nll=summary.nll,
+        calibrated=calibrated if np.isfinite(calibrated) else summary.nll,
+        told_apart=_told_apart(recording, summary, major),
+        trained=_found_in_training(recording, summary.epoch, major),
+        later=_recovered(recording, summary, major),
     )
+
+
+def _answered(table: ClassTable, major: int) -> float:
+    return float(table.predicted[major] / max(table.predicted.sum(), 1))
+
+
+def _found(table: ClassTable, major: int) -> float:
+    """Recall over all samples of the other classes."""
+    hits = np.where(table.support > 0, np.nan_to_num(table.recall) * table.support, 0.0)
+    others = table.support.sum() - table.support[major]
+    return float((hits.sum() - hits[major]) / others) if others else float("nan")
+
+
+def _told_apart(recording: Recording, summary: EpochSummary, major: int) -> float:
+    """Return how often a sample of the largest class gets more of that answer than one of another class.
+
+    One half: the model gives the same answer whatever it is shown. Near 1: it ranks the samples well, and
+    only the threshold hides it.
+    """
+    try:
+        p = recording.load(summary.key)
+    except KeyError:
+        return float("nan")
+    own = p.targets == major
+    n, m = int(own.sum()), int((~own).sum())
+    # Of two classes the margin orders samples more finely than a confidence next to 1.
+    two = summary.n_classes == 2 and bool(np.isfinite(p.margin).all())
+    score = np.where(own, p.margin, -p.margin) if two else p.confidence
+    if not n or not m or not np.isfinite(score).all():
+        return float("nan")
+    return float((rankdata(score)[own].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _recovered(recording: Recording, at: EpochSummary, major: int) -> EpochSummary | None:
+    """Return the first later pass in which the other classes are found: then nothing had collapsed."""
+    for s in recording.series(at.split):
+        table = s.classes
+        if s.epoch > at.epoch and table is not None and _found(table, major) > MISSED:
+            return s
+    return None
+
+
+def _found_in_training(recording: Recording, epoch: int, major: int) -> float:
+    """Recall of the other classes in the last training pass until `epoch`; NaN if not known."""
+    tables = [s.classes for s in training_series(recording, epoch) if s.classes is not None]
+    return _found(tables[-1], major) if tables and major < len(tables[-1].support) else float("nan")
 
 
 def _verdict(c: Collapse) -> Verdict:
     if c.others < MIN_OTHERS:
         return "undecided"
-    if c.predicted < ONE_ANSWER or c.found > 0.2 or c.ratio < MIN_RATIO:
+    if c.predicted < ONE_ANSWER or c.found > TAUGHT or c.ratio < MIN_RATIO or c.later is not None:
         return "rejected"
-    if c.nll < LEARNING * c.chance:
-        return (
-            "undecided"  # the probabilities already tell the classes apart: a threshold, or a matter of time
-        )
-    return "supported" if c.found < 0.05 and c.accuracy <= c.base_rate + 0.005 else "undecided"
+    if c.trained > TAUGHT:
+        return "rejected"  # it does give other answers to the samples that it was shown
+    if c.learning:
+        return "undecided"  # a matter of the threshold, or of time
+    return "supported" if c.found < MISSED and c.accuracy <= c.base_rate + 0.005 else "undecided"
 
 
 def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str:
@@ -135,18 +198,45 @@ def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str
     return (
         f"At epoch {epoch} {percent(c.predicted, 1)} of the {where} predictions are {who} and accuracy is "
         f"{percent(c.accuracy, 1)}, where always answering the largest class gives "
-        f"{percent(c.base_rate, 1)}; "
-        f"{percent(c.found, 1)} of the {c.others} other samples are found. The loss is {c.nll:.3f}; stating "
-        f"the class proportions every time would give {c.chance:.3f}."
+        f"{percent(c.base_rate, 1)}; {percent(c.found, 1)} of the {c.others} other samples are found. The "
+        f"loss is {c.nll:.3f} nats; stating the class proportions every time would give {c.chance:.3f}."
+        f"{_doubt(c, who)}"
     )
 
 
+def _doubt(c: Collapse, who: str) -> str:
+    """Say why answers of one class are no collapse; "" where they are one or are not of one class."""
+    if c.predicted < ONE_ANSWER:
+        return ""
+    table = None if c.later is None else c.later.classes
+    if c.later is not None and table is not None:
+        found = percent(_found(table, c.major), 1)
+        return f" By epoch {c.later.epoch} {found} of them are found: the model was slow, not collapsed."
+    if c.trained > TAUGHT:
+        return (
+            f" But of the training samples of these classes {percent(c.trained, 1)} are found: what was "
+            "learned there does not carry over, which is no collapse."
+        )
+    if c.told_apart > TOLD_APART:
+        return (
+            f" But the model does tell them apart: of a sample of {who} and one of another class it gives "
+            f"{who} more to the former in {percent(c.told_apart)} of all pairs, so it is a matter of the "
+            "threshold."
+        )
+    if c.learning:
+        return (
+            f" But with calibration repaired the loss is {c.calibrated:.3f}: the probabilities tell the "
+            "classes apart, and it is a matter of the threshold."
+        )
+    return ""
+
+
 def _evidence(c: Collapse) -> tuple[Evidence, ...]:
-    collapsed = c.predicted >= ONE_ANSWER
+    collapsed, apart = c.predicted >= ONE_ANSWER, c.told_apart > TOLD_APART
     return (
         evidence("predictions on one class", c.predicted, "share", f">= {ONE_ANSWER}", collapsed),
         evidence("largest to smallest class", c.ratio, "1", f">= {MIN_RATIO:g}", c.ratio >= MIN_RATIO),
-        evidence("samples of other classes found", c.found, "share", "< 0.05", c.found < 0.05),
+        evidence("samples of other classes found", c.found, "share", f"< {MISSED}", c.found < MISSED),
         evidence(
             "accuracy above the base rate",
             c.accuracy - c.base_rate,
@@ -155,22 +245,30 @@ def _evidence(c: Collapse) -> tuple[Evidence, ...]:
             c.accuracy - c.base_rate <= 0.005,
         ),
         evidence(
-            "loss against the chance loss",
-            c.nll / c.chance,
+            "calibrated loss against the chance loss",
+            c.calibrated / c.chance,
             "ratio",
             f">= {LEARNING}",
-            c.nll >= LEARNING * c.chance,
+            c.calibrated >= LEARNING * c.chance,
+        ),
+        *(
+            [evidence("the same found in training", c.trained, "share", f"<= {TAUGHT}", c.trained <= TAUGHT)]
+            if np.isfinite(c.trained)
+            else []
+        ),
+        *(
+            [evidence("pairs told apart", c.told_apart, "share", f"<= {TOLD_APART}", not apart)]
+            if np.isfinite(c.told_apart)
+            else []
         ),
     )
 
 
 def _action(c: Collapse) -> str:
-    if c.nll < LEARNING * c.chance:
+    if c.learning:
         return (
-            "The probabilities do tell the classes apart (the loss is below the chance loss): the "
-            "threshold is the "
-            "problem. Predict the rare class from a lower probability, chosen for F1 or for the cost of a "
-            "miss."
+            "The probabilities do tell the classes apart: the threshold is the problem. Predict the rare "
+            "class from a lower probability, chosen for F1 or for the cost of a miss."
         )
     return (
         "Give the rare classes weight: class weights or resampling, then a threshold chosen on validation. "

@@ -116,7 +116,7 @@ def course(d: Descent) -> str:
         )
         return f"The loss is not finite from step {d.broken_step} on{before} {with_what}."
     told = [f"it rose again in {percent(d.rise_share)} of the epochs"] if np.isfinite(d.rise_share) else []
-    if np.isfinite(d.peak):
+    if d.peak > 1.05:
         told.append(f"peaked at {d.peak:.1f} times its start")
     if np.isfinite(d.progress):
         told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_lossacc.causes import CAUSES
-from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, default_split, not_tested, percent
+from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, default_split, not_tested, percent, window
 from jupyter_lossacc.diagnosis.headline import headline
 from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
 
@@ -27,13 +27,16 @@ _TIERS: tuple[frozenset[str], ...] = (
     frozenset({"dead_activations"}),
     frozenset({"learning_rate_too_high", "gradient_noise", "learning_rate_too_low"}),
     frozenset({"majority_collapse", "outlier_inputs"}),
+    # Where the samples are that carry a change, before how sure the model is of all of them.
     frozenset({"class_imbalance", "label_noise", "class_divergence"}),
+    frozenset({"confident_errors"}),
     frozenset({"overfitting", "overconfidence", "underconfidence", "growing_confidence", "tail_relief"}),
-    frozenset({"confident_errors", "capacity_or_noise"}),
+    frozenset({"capacity_or_noise"}),
     frozenset({"fluctuation"}),
 )
 _TIER = {cause: i for i, tier in enumerate(_TIERS) for cause in tier}
 
+_UNLIKE = "split_mismatch"
 _OPTIMISER = frozenset(
     {
         "dead_activations",
@@ -54,7 +57,10 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
     "class_divergence": frozenset({"label_noise"}),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
     "majority_collapse": frozenset({"label_noise", "growing_confidence"}),
+    # On inputs unlike those it learned from, a model is surely wrong (unless it is elsewhere, too).
+    _UNLIKE: frozenset({"overconfidence", "overfitting"}),
 }
+_ELSEWHERE = 0.25  # of the rise, on another held-out split, that shows it to be no matter of the split
 # Cuts of the same change that do not overlap: their shares may be added.
 _ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
 _WIDEST = 1.0  # interval of a share; beyond it no cause is named for a rise that no episode marks
@@ -115,7 +121,10 @@ def _diagnosis(
     findings, limits = examined
     if episode is None:
         findings = [_vague(f) for f in findings]
-    findings = _contradicted(_explain_away(findings, facts))
+    supported = {f.cause for f in (*facts, *findings) if f.verdict == "supported"}
+    if _UNLIKE in supported and _rises_elsewhere(recording, episode):
+        supported.remove(_UNLIKE)
+    findings = _contradicted(_explain_away(findings, supported))
     ranked = tuple(sorted(findings, key=_rank))
     if episode is not None:
         limits = limits + _unexplained(episode, ranked)
@@ -127,9 +136,8 @@ def _diagnosis(
     )
 
 
-def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[Finding]:
+def _explain_away(findings: list[Finding], supported: set[str]) -> list[Finding]:
     """Take back conclusions that another supported cause would bring about by itself."""
-    supported = {f.cause for f in (*facts, *findings) if f.verdict == "supported"}
     result = []
     for finding in findings:
         f = finding
@@ -141,6 +149,19 @@ def _explain_away(findings: list[Finding], facts: tuple[Finding, ...]) -> list[F
             f = replace(f, verdict="undecided", statement=f"{f.statement} {first}")
         result.append(f)
     return result
+
+
+def _rises_elsewhere(recording: Recording, episode: Episode | None) -> bool:
+    """Tell whether the loss of another held-out split rises as well between the same epochs."""
+    w = window(recording, episode)
+    if w is None:
+        return False
+    for split in set(recording.splits()) - {w.split, "train", "train_eval"}:
+        at = {s.epoch: s.nll for s in recording.series(split)}
+        rise = at.get(w.end.epoch, np.nan) - at.get(w.start.epoch, np.nan)
+        if rise > max(0.01, _ELSEWHERE * w.loss_change):
+            return True
+    return False
 
 
 def _vague(f: Finding) -> Finding:

@@ -15,6 +15,7 @@ __all__ = ["Descent", "describe_descent"]
 
 Floats = NDArray[np.float64]
 SMOOTH = 256  # samples averaged before the highest loss is looked for: a single batch may spike
+DEAD = 0.9  # share of hidden units without gradient
 LONG = 5e-3  # update against weights; a noisy fine-tune stays below 1e-3, trainings that swing exceed 1e-2
 
 
@@ -43,7 +44,8 @@ class Descent:
     fall_z : float
         Trend of the second half over its standard error; negative when the loss falls.
     gradient_cv : float
-        Standard deviation over mean of the gradient norm within an epoch, median over epochs.
+        Standard deviation over mean of the gradient norm within an epoch, median over epochs in which
+        the network lives.
     update_ratio : float
         Length of an update over length of the weights, median over the second half of the steps.
     longest_update : float
@@ -132,7 +134,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         rise_share=float((move > 0.02 * np.abs(late[:-1])).mean()) if len(move) else float("nan"),
         backward=float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300)),
         fall_z=_trend_z(mean[len(mean) // 2 :]),
-        gradient_cv=_median([_cv(norm[g]) for g in groups[len(groups) // 5 :]]),
+        gradient_cv=_median([_cv(norm[g]) for g in _alive(steps, groups)]),
         update_ratio=_median(ratio[len(loss) // 2 :]),
         longest_update=float(np.nanmax(lengths)) if np.isfinite(lengths).any() else float("nan"),
         batch_size=batch,
@@ -140,6 +142,18 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         broken_step=int(steps["step"][broken]) if broken >= 0 else -1,
         growth=growth,
     )
+
+
+def _alive(steps: Mapping[str, Floats], groups: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:
+    """Return the epochs whose gradients tell of the data: the first fifth left out, and dead networks.
+
+    Where all units are dead, what is left is the gradient of the last biases. A network that died in
+    the first epochs is judged by these.
+    """
+    dead = np.asarray(steps.get("dead_unit_share", ()), np.float64)
+    lives = [not len(dead) or not _median(dead[g]) > DEAD for g in groups]
+    late = [g for i, g in enumerate(groups) if lives[i] and i >= len(groups) // 5]
+    return late or [g for i, g in enumerate(groups) if lives[i]] or groups[:1]
 
 
 def _peak(loss: Floats, batch: float, chance: float) -> tuple[float, float]:

@@ -1,0 +1,195 @@
+"""What looks like a cause and is not: each test is a wrong verdict that was once given, made small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jupyter_lossacc.causes import (
+    capacity_or_noise,
+    class_divergence,
+    gradient_noise,
+    learning_rate_too_low,
+    majority_collapse,
+)
+from jupyter_lossacc.causes.optimisation import descent_of
+from jupyter_lossacc.diagnosis.diagnose import diagnose
+from jupyter_lossacc.records import Finding, LossInfo, Recording
+from tests.causes.cases import case, over
+from tests.recordings import RecordingBuilder
+from tests.scenarios_classes import optimiser
+
+RARE = (torch.arange(1000) % 20 == 0).long()
+
+
+def verdict(finding: Finding | None) -> str:
+    assert finding is not None
+    return finding.verdict
+
+
+# ---- one answer for everything
+
+
+def one_answer(rare: float = -6.0, spread: float = 0.0, epochs: int = 8) -> RecordingBuilder:
+    """Nearly every answer is class 0; `rare` is the logit of class 1 for its own samples, -6 for others."""
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    logit = torch.where(RARE == 1, rare, -6.0) + spread * noise
+    builder = RecordingBuilder()
+    for epoch in range(1, epochs + 1):
+        builder.add("val", epoch, epoch, torch.stack([torch.zeros(1000), logit], 1), RARE)
+    return builder
+
+
+def test_the_same_answer_whatever_is_shown_is_a_collapse() -> None:
+    assert verdict(majority_collapse.examine(one_answer(spread=0.5).build(), None)) == "supported"
+
+
+def test_a_model_that_ranks_the_rare_samples_first_has_a_threshold_to_move() -> None:
+    """Its loss is far above chance, because it is too sure, and every answer is the largest class."""
+    found = majority_collapse.examine(one_answer(rare=-5.0, spread=0.8).build(), None)
+    assert verdict(found) == "undecided"
+    assert found is not None
+    assert "matter of the threshold" in found.statement
+    assert "threshold" in found.action
+
+
+def test_rare_samples_found_later_were_learned_slowly() -> None:
+    builder = one_answer(spread=0.5)
+    for epoch in range(9, 12):
+        found = torch.where((RARE == 1) & (torch.arange(1000) % 3 == 0), 2.0, -6.0)
+        builder.add("val", epoch, epoch, torch.stack([torch.zeros(1000), found], 1), RARE)
+    r = builder.build()
+    stretch = over(r, "accuracy_stuck_loss_high", 1, 8)
+    finding = majority_collapse.examine(r, stretch)
+    assert verdict(finding) == "rejected"
+    assert finding is not None
+    assert "slow, not collapsed" in finding.statement
+    assert verdict(majority_collapse.examine(builder.build(upto=8), stretch)) == "supported"
+
+
+def test_rare_samples_found_in_training_alone_were_memorised() -> None:
+    builder = one_answer(spread=0.5)
+    known = torch.stack([torch.zeros(1000), torch.where(RARE == 1, 4.0, -4.0)], 1)
+    for epoch in range(1, 9):
+        builder.add("train", epoch, epoch, known, RARE, training=True)
+    finding = majority_collapse.examine(builder.build(), None)
+    assert verdict(finding) == "rejected"
+    assert finding is not None
+    assert "100.0 % are found" in finding.statement
+
+
+# ---- the optimiser
+
+
+def steps(ratio: np.ndarray, dead: np.ndarray | None = None, batch: float = 64.0) -> dict[str, np.ndarray]:
+    """A loss that hardly falls, 20 steps an epoch."""
+    n = len(ratio)
+    rng = np.random.default_rng(0)
+    return {
+        "epoch": np.arange(n) // 20 + 1.0,
+        "step": np.arange(n) + 1.0,
+        "loss": 2.3 - 0.1 * np.arange(n) / n,
+        "n_samples": np.full(n, batch),
+        "learning_rate": np.full(n, 0.1),
+        "grad_norm": np.where(np.arange(n) < 40, rng.gamma(1.0, 1.0, n), rng.gamma(100.0, 0.01, n)),
+        "update_ratio": ratio,
+        **({} if dead is None else {"dead_unit_share": dead}),
+    }
+
+
+def test_a_rate_that_a_schedule_lowered_was_not_too_low() -> None:
+    base = optimiser(0, lr=0.05).build()
+    short = replace(base, steps=steps(np.full(200, 2e-5)))
+    decayed = replace(base, steps=steps(np.where(np.arange(200) < 60, 5e-3, 2e-5)))
+    assert verdict(learning_rate_too_low.examine(short, None)) == "supported"
+    finding = learning_rate_too_low.examine(decayed, None)
+    assert verdict(finding) == "rejected"
+    assert finding is not None
+    assert "earlier a step changed them by 5.0e-03" in finding.statement
+
+
+def test_the_gradient_of_a_dead_network_says_nothing_about_its_noise() -> None:
+    dead = np.where(np.arange(200) < 40, 0.3, 1.0)
+    r = replace(optimiser(0, lr=0.05).build(), steps=steps(np.full(200, 1e-2), dead, batch=2.0))
+    d = descent_of(r)
+    assert not isinstance(d, str)
+    assert d.gradient_cv > gradient_noise.NOISY
+    alive = descent_of(replace(r, steps=steps(np.full(200, 1e-2), np.full(200, 0.3), batch=2.0)))
+    assert not isinstance(alive, str)
+    assert alive.gradient_cv < gradient_noise.NOISY
+
+
+# ---- classes and splits
+
+
+@pytest.mark.parametrize(("level", "expected"), [(-1.0, "rejected"), (2.5, "supported")])
+def test_flows_between_classes_are_weighed_against_the_loss(level: float, expected: str) -> None:
+    """The same 0.015 nats each way are nothing beside a loss of 1.7, and something beside one of 0.2."""
+    targets = torch.arange(2000) % 4
+    rising = (targets < 2).float() * 2 - 1
+    slope = 1 - float(torch.tensor([level, 0, 0, 0.0]).softmax(0)[0])  # of the loss in the own logit
+    noise = torch.Generator().manual_seed(0)
+    builder = RecordingBuilder()
+    for epoch in range(1, 11):
+        own = level - rising * (epoch - 1) / 9 * 0.03 / slope + 0.002 * torch.randn(1, generator=noise)
+        logits = torch.zeros(2000, 4)
+        logits[torch.arange(2000), targets] = own
+        builder.add("val", epoch, epoch, logits, targets)
+    r = builder.build()
+    finding = class_divergence.examine(r, over(r, "loss_rises_accuracy_flat", 1, 10))
+    assert verdict(finding) == expected, finding
+
+
+def unlike(test_too: bool) -> Recording:
+    """Validation is harder than test; the logits grow there, and on test only if asked for."""
+    noise = torch.Generator().manual_seed(1)
+    y = torch.randint(3, (4000,), generator=noise)
+    clean = 2.0 * torch.eye(3)[y]
+    hard = clean + 2.4 * torch.randn(4000, 3, generator=noise)
+    easy = clean + 1.9 * torch.randn(4000, 3, generator=noise)
+    builder = RecordingBuilder()
+    for epoch in range(1, 13):
+        builder.add("val", epoch, epoch, (0.6 + 0.15 * epoch) * hard, y)
+        builder.add("test", epoch, epoch, (0.6 + 0.15 * epoch if test_too else 1.0) * easy, y)
+    return builder.build()
+
+
+@pytest.mark.parametrize("test_too", [False, True])
+def test_a_model_too_sure_on_other_inputs_is_not_too_sure_for_sure(test_too: bool) -> None:
+    r = unlike(test_too)
+    d = diagnose(r, (over(r, "loss_rises_accuracy_flat", 1, 12),))
+    assert {f.cause: f.verdict for f in d[1].findings}["split_mismatch"] == "supported"
+    f = next(f for f in d[0].findings if f.cause == "overconfidence")
+    rises = r.summary("test", 12).nll > r.summary("test", 1).nll
+    assert rises == test_too
+    assert f.verdict == ("supported" if test_too else "undecided"), f.statement
+    assert ("split mismatch" in f.statement) == (not test_too)
+
+
+# ---- the model
+
+
+def test_a_plateau_of_a_modest_model_is_a_plateau() -> None:
+    """Its temperature is far below 1, which costs next to nothing: calibration is not the matter."""
+    noise = torch.Generator().manual_seed(0)
+    y = torch.randint(4, (2000,), generator=noise)
+    logits = 1.2 * torch.eye(4)[y] + torch.randn(2000, 4, generator=noise)
+    for shrink, expected in ((0.9, "supported"), (0.3, "rejected")):
+        builder = RecordingBuilder(loss=LossInfo(name="cross_entropy"))
+        for epoch in range(1, 13):
+            for split in ("train_eval", "val"):
+                builder.add(split, epoch, epoch, shrink * logits, y)
+        finding = capacity_or_noise.examine(builder.build(), None)
+        assert verdict(finding) == expected, finding
+        assert finding is not None
+        temperature = {e.name: e.value for e in finding.evidence}["temperature"]
+        assert temperature < 0.85
+
+
+def test_the_few_that_carry_a_rise_come_before_how_sure_the_model_is() -> None:
+    found = case("confident_errors")
+    assert {"confident_errors", "overconfidence"} <= found.supported()
+    assert "overconfidence" not in found.first()
