@@ -15,6 +15,7 @@ from jupyter_lossacc.views.words import (
     number,
     percent,
     split_word,
+    typeset,
 )
 
 if TYPE_CHECKING:
@@ -59,12 +60,16 @@ def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Seque
         return Headline(broken, "problem")
     episode = leading(episodes)
     whole = next((d for d in diagnoses if d.episode is None), None)
-    if whole is not None and whole.supported and (episode is None or not episode.harmful):
-        return Headline(whole.headline, "good" if whole.supported[0].cause in BENIGN else "problem")
+    found = whole.supported[0].cause if whole is not None and whole.supported else None
+    if whole is not None and found and (episode is None or not episode.harmful):
+        return Headline(typeset(whole.headline), "good" if found in BENIGN else "problem")
     if episode is None:
         return _nothing_to_report(recording)
     diagnosis = next((d for d in diagnoses if d.episode == episode), None)
-    text = diagnosis.headline if diagnosis is not None else ""
+    # "Why is undecided" beside a cause that holds for the whole run would hide the answer.
+    if whole is not None and found and found not in BENIGN and not (diagnosis and diagnosis.supported):
+        return Headline(typeset(whole.headline), "problem")
+    text = typeset(diagnosis.headline) if diagnosis is not None else ""
     tone = "good" if not episode.harmful else "problem" if KINDS[episode.kind].tone == "worse" else "watch"
     return Headline(text or f"{episode_title(episode)}. No cause is decided yet.", tone, episode)
 

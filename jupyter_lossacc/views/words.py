@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import floor, isfinite, isinf, isnan, log10
+from math import floor, isclose, isfinite, isinf, isnan, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "here",
     "interval",
     "limits_of",
+    "loss_unit",
     "measured",
     "number",
     "percent",
@@ -82,6 +83,17 @@ VERDICTS = {
 
 # Units whose name says less than the number alone, or a sign more.
 _UNITS = {"": "", "1": "", "z": " standard errors", "ratio": "×", "2 nats": ""}
+
+# Criteria whose value is a negative log-likelihood.
+_LIKELIHOODS = frozenset(
+    {
+        "cross_entropy",
+        "nll_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "kl_div",
+    }
+)
 
 # Evidence about a difference; a "change factor" is none.
 _DIFFERENCE = re.compile(r"\bchange\b(?! factor)|^(rise|contribution)\b|\babove (its|the)\b")
@@ -244,6 +256,16 @@ def split_word(split: str) -> str:
     ('validation', 'holdout')
     """
     return _SPLITS.get(split, split)
+
+
+def loss_unit(recording: Recording) -> str:
+    """Name what the reported loss is measured in: nats where it is a likelihood, else whatever gives it."""
+    newest = next((s for s in reversed(recording.summaries) if s.complete and s.split != "train"), None)
+    if newest is None or newest.loss.name in _LIKELIHOODS:
+        return "nats"
+    if isclose(newest.reported_loss, newest.nll, rel_tol=1e-3):
+        return "nats"
+    return "your criterion" if newest.loss.name == "unknown" else newest.loss.name
 
 
 def capitalized(text: str) -> str:

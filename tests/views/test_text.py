@@ -73,3 +73,18 @@ def test_a_finding_about_the_run_leads_where_no_episode_does():
     assert (said.text, said.tone) == ("Softmax was applied twice.", "problem")
     benign = replace(whole, findings=(replace(finding, cause="fluctuation"),))
     assert headline(shown.recording, (), (benign,)).tone == "good"
+
+
+def test_a_finding_about_the_run_leads_where_an_episode_is_not_explained():
+    shown = STATES["both-rise"]()
+    episode = shown.episodes[0]
+    finding = Finding(cause="dead_activations", verdict="supported", statement="Nothing is let through.")
+    whole = Diagnosis(
+        episode=None, findings=(finding,), headline="Dead activations: -1 is said with a minus."
+    )
+    unknown = Diagnosis(episode=episode, findings=(), headline="Why is undecided.")
+    assert headline(shown.recording, (episode,), (unknown, whole)).text.startswith("Dead activations: −1")
+    explained = replace(unknown, findings=(replace(finding, cause="overfitting"),))
+    assert headline(shown.recording, (episode,), (explained, whole)).text == "Why is undecided."
+    benign = replace(whole, findings=(replace(finding, cause="growing_confidence"),))
+    assert headline(shown.recording, (episode,), (unknown, benign)).text == "Why is undecided."

@@ -11,7 +11,7 @@ from jupyter_lossacc.views.figures.canvas import DASHES, SHAPES, Drawn, blank, c
 from jupyter_lossacc.views.panel.coding import thinned
 from jupyter_lossacc.views.panel.curves import Positions, best_marks, references
 from jupyter_lossacc.views.verdict import headline, with_diagnosis
-from jupyter_lossacc.views.words import KINDS, epochs_of, short_verdict, split_word
+from jupyter_lossacc.views.words import KINDS, epochs_of, loss_unit, short_verdict, split_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def curves(run: Drawn) -> Figure:
         _draw_references(ax, run, pane)
         _draw_marks(ax, run, positions, pane)
     _draw_bands(loss, accuracy, run)
-    loss.set_ylabel("loss, nats")
+    loss.set_ylabel(f"loss, {loss_unit(run.recording)}")
     accuracy.set_ylabel("accuracy")
     accuracy.set_xlabel("epoch")
     accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from jupyter_lossacc.views.words import (
     evidence_words,
     here,
     interval,
+    loss_unit,
     measured,
     number,
     percent,
@@ -136,7 +138,10 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
     """(name, value, note) of what moved, how far, and how sure that is."""
     ends = _ends(recording, episode)
     rows = []
-    for name, change in (("loss", episode.loss_change), ("accuracy", episode.accuracy_change)):
+    loss = episode.loss_change
+    if loss_unit(recording) != "nats":
+        loss = replace(loss, unit="1")
+    for name, change in (("loss", loss), ("accuracy", episode.accuracy_change)):
         span = interval(change)
         sure = f"along the trend, 95 %: {span}" if span else "along the trend"
         rows.append([name, measured(change), "; ".join(filter(None, [sure, ends.get(name)]))])
@@ -159,30 +164,26 @@ def _ends(recording: Recording, episode: Episode) -> dict[str, str]:
         return {}
     what = f"epoch {last.epoch} minus epoch {first.epoch}"
     loss, points = last.reported_loss - first.reported_loss, 100 * (last.accuracy - first.accuracy)
-    return {"loss": f"{what}: {signed(loss)} nats", "accuracy": f"{what}: {signed(points)} points"}
+    unit = " nats" if loss_unit(recording) == "nats" else ""
+    return {"loss": f"{what}: {signed(loss)}{unit}", "accuracy": f"{what}: {signed(points)} points"}
 
 
 def _cause(finding: Finding) -> Card:
-    card: Card = {
+    return {
         "id": finding.cause,
         "title": cause_title(finding.cause),
         "verdict": finding.verdict,
         "word": VERDICTS[finding.verdict],
         "statement": typeset(finding.statement),
         "evidence": [_evidence(e) for e in finding.evidence],
-        "action": "",
-        "samples": [],
+        **_amount(finding),
+        **_what_next(finding),
     }
-    # What is not the cause needs no repair: advice beside a "rejected" would read as if it did.
-    return card if finding.verdict == "rejected" else {**card, **_what_next(finding)}
 
 
-def _what_next(finding: Finding) -> Card:
-    """How much it is, what the loss would be without it, what to try and how to verify."""
-    card: Card = {
-        "action": typeset(finding.action),
-        "samples": [int(i) for i in finding.sample_ids[:MAX_NAMED]],
-    }
+def _amount(finding: Finding) -> Card:
+    """How much of the change it is, and what the loss would be without it."""
+    card: Card = {}
     if finding.share is not None and np.isfinite(finding.share.value):
         share = finding.share
         card["share"] = {
@@ -201,13 +202,6 @@ def _what_next(finding: Finding) -> Card:
         }
     elif finding.verdict == "supported":
         card["without"] = NO_REPAIR if finding.cause in BENIGN else NOT_COMPUTED
-    if finding.experiment is not None:
-        e = finding.experiment
-        card["experiment"] = {
-            "code": e.code,
-            "prediction": typeset(e.prediction),
-            "result": typeset(e.result),
-        }
     if finding.overlay:
         epochs = sorted(finding.overlay)
         epochs = epochs[:: -(-len(epochs) // MAX_OVERLAY)] + epochs[-1:]
@@ -215,6 +209,24 @@ def _what_next(finding: Finding) -> Card:
             "x": [int(e) for e in dict.fromkeys(epochs)],
             "y": coded_list(finding.overlay[e] for e in dict.fromkeys(epochs)),
             "label": f"without {cause_title(finding.cause).lower()}",
+        }
+    return card
+
+
+def _what_next(finding: Finding) -> Card:
+    """Say what to try, how to verify it, and which samples to look at."""
+    if finding.verdict == "rejected":  # advice beside it would read as if it were the cause all the same
+        return {"action": "", "samples": []}
+    card: Card = {
+        "action": typeset(finding.action),
+        "samples": [int(i) for i in finding.sample_ids[:MAX_NAMED]],
+    }
+    if finding.experiment is not None:
+        e = finding.experiment
+        card["experiment"] = {
+            "code": e.code,
+            "prediction": typeset(e.prediction),
+            "result": typeset(e.result),
         }
     return card
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.views.panel.coding import coded, coded_list, thinned
-from jupyter_lossacc.views.words import capitalized, number, percent, quantity, split_word
+from jupyter_lossacc.views.words import capitalized, loss_unit, number, percent, quantity, split_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,15 +118,17 @@ def references(recording: Recording) -> list[dict[str, Any]]:
     if newest is None or newest.n_classes < 2 or newest.loss.task not in ("multiclass", "binary"):
         return found
     chance = log(newest.n_classes)
-    found.append(
-        {
-            "pane": "loss",
-            "value": coded(chance),
-            "label": f"chance {number(chance)}",
-            "title": f"Guessing evenly among {newest.n_classes} classes costs ln {newest.n_classes} = "
-            f"{quantity(chance, 'nats')}.",
-        }
-    )
+    # Where the criterion is no likelihood, its axis has no place for nats.
+    if loss_unit(recording) == "nats":
+        found.append(
+            {
+                "pane": "loss",
+                "value": coded(chance),
+                "label": f"chance {number(chance)}",
+                "title": f"Guessing evenly among {newest.n_classes} classes costs ln {newest.n_classes} = "
+                f"{quantity(chance, 'nats')}.",
+            }
+        )
     if newest.classes is not None and newest.classes.support.sum() > 0:
         share = float(newest.classes.support.max() / newest.classes.support.sum())
         found.append(

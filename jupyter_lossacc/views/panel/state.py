@@ -22,7 +22,7 @@ from jupyter_lossacc.views.panel.curves import (
 from jupyter_lossacc.views.panel.pairs import compared_split, named_epochs, prepared_pairs
 from jupyter_lossacc.views.panel.tables import GROUPS, class_names_of
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line
-from jupyter_lossacc.views.words import split_word
+from jupyter_lossacc.views.words import loss_unit, split_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ def panel_state(
     dict
         JSON-able; keys that hold nothing are present and empty.
     """
-    positions = Positions(recording)
+    positions, unit = Positions(recording), loss_unit(recording)
     made = episode_cards(recording, episodes, diagnoses)
     whole = run_card(diagnoses)
     cards = [card for _, card in made] + ([whole] if whole else [])
@@ -96,7 +96,8 @@ def panel_state(
         "quiet": _quiet(recording, bool(made)),
         "limits": list(dict.fromkeys(limits)),
         "words": {
-            "loss": f"Loss in nats. {chart_words(recording, 'reported_loss')}.",
+            "unit": unit,
+            "loss": f"Loss in {unit}. {chart_words(recording, 'reported_loss')}.",
             "accuracy": f"Accuracy. {chart_words(recording, 'accuracy')}.",
         },
     }

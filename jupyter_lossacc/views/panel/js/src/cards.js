@@ -69,7 +69,7 @@ function why(card, state, view, go) {
     'div',
     { class: 'causes' },
     supported.map((c, i) => causeView(c, card, state, view, go, i + 1)),
-    !supported.length && card.causes.length ? el('p', {}, 'No examined cause is supported by these records.') : null,
+    !supported.length && card.causes.length ? el('p', {}, none(card, state)) : null,
     others.length ? el('section', { class: 'others' }, el('h4', {}, supported.length ? 'Also examined' : 'Examined'), others.map((c) => otherView(c, card, state, view, go))) : null,
   );
   const aside = el(
@@ -82,6 +82,13 @@ function why(card, state, view, go) {
   );
   if (!card.causes.length) return el('div', { class: 'columns' }, [...aside.childNodes]);
   return aside.childNodes.length ? el('div', { class: 'columns' }, causes, aside) : causes;
+}
+
+/** Nothing explains these epochs; what was found about the whole run may. */
+function none(card, state) {
+  const whole = state.cards.find((c) => c.id === 'run' && c.found);
+  const more = whole && card.id !== 'run' ? ` The whole run has a finding that may be the reason: ${whole.brief}.` : '';
+  return `No examined cause is supported by these records.${more}`;
 }
 
 function badge(cause) {

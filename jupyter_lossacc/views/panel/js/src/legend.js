@@ -4,7 +4,7 @@ import { el } from './dom.js';
 import { number, percent } from './numbers.js';
 import { valueAt } from './series.js';
 
-const TITLES = { loss: ['Loss', 'nats'], accuracy: ['Accuracy', ''] };
+const TITLES = { loss: 'Loss', accuracy: 'Accuracy' };
 
 /** Swatch that repeats colour, dash and width of a line. */
 function swatch(s) {
@@ -18,14 +18,14 @@ function swatch(s) {
  * @param {'loss'|'accuracy'} pane
  * @param {any[]} list its series
  * @param {number|null} epoch null for the latest
+ * @param {string} [unit]
  */
-export function fillLegend(head, pane, list, epoch) {
-  const names = list.map((s) => s.key + s.label).join('|');
+export function fillLegend(head, pane, list, epoch, unit = '') {
+  const names = [unit, ...list.map((s) => s.key + s.label)].join('|');
   if (head.dataset.names !== names) {
     head.dataset.names = names;
-    const [title, unit] = TITLES[pane];
     head.replaceChildren(
-      el('h3', {}, title, unit && el('span', { class: 'unit' }, ` ${unit}`)),
+      el('h3', {}, TITLES[pane], unit && el('span', { class: 'unit' }, ` ${unit}`)),
       el('ul', { class: 'legend' }, list.map((s) => el('li', {}, swatch(s), el('span', {}, s.label), el('b', { 'data-series': s.key })))),
     );
     if (pane === 'loss') head.append(el('span', { class: 'at' }));

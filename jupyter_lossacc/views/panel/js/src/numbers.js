@@ -9,7 +9,9 @@ export function decode(value) {
 }
 
 /** Write a number with at most three significant digits. */
-export function number(value) {
+export const number = (value) => written(value, 3);
+
+function written(value, digits) {
   const v = decode(value);
   if (v == null) return '–';
   if (Number.isNaN(v)) return 'NaN';
@@ -18,13 +20,23 @@ export function number(value) {
   const size = Math.floor(Math.log10(Math.abs(v)));
   let text;
   if (size < -3 || size > 8) {
-    const [mantissa, exponent] = v.toExponential(2).split('e');
+    const [mantissa, exponent] = v.toExponential(digits - 1).split('e');
     text = `${Number(mantissa)}e${Number(exponent)}`;
   } else {
-    const rounded = Number(v.toPrecision(3));
-    text = rounded.toLocaleString('en-US', { maximumFractionDigits: Math.max(0, 2 - size) });
+    const rounded = Number(v.toPrecision(digits));
+    text = rounded.toLocaleString('en-US', { maximumFractionDigits: Math.max(0, digits - 1 - size) });
   }
   return text.replaceAll('-', '−');
+}
+
+/** Write the ticks of an axis with as few digits as tell them apart. */
+export function apart(values) {
+  let texts = [];
+  for (let digits = 3; digits <= 12; digits++) {
+    texts = values.map((v) => written(v, digits));
+    if (new Set(texts).size === values.length) break;
+  }
+  return texts;
 }
 
 /** Write a count exactly. */

@@ -360,7 +360,7 @@ export class PanelView {
   showEpoch(epoch) {
     this.epoch = epoch;
     for (const pane of ['loss', 'accuracy']) {
-      if (this.charts.lists[pane]) fillLegend(this.charts.heads[pane], pane, this.charts.lists[pane], epoch);
+      if (this.charts.lists[pane]) fillLegend(this.charts.heads[pane], pane, this.charts.lists[pane], epoch, pane === 'loss' ? this.store.state.words.unit : '');
     }
   }
 

@@ -102,7 +102,7 @@ export function pictureOf(panel, charts, state) {
   sheet.paragraph(`${state.run.name}: ${state.headline.text}`, { size: 14, weight: 600 });
   for (const plot of charts.plots) {
     sheet.at += 8;
-    const title = plot.pane === 'loss' ? 'Loss, nats' : 'Accuracy';
+    const title = plot.pane === 'loss' ? `Loss, ${state.words.unit}` : 'Accuracy';
     sheet.flow([[title], ...charts.lists[plot.pane].map((s) => [s.label, { stroke: style.getPropertyValue(s.color), 'stroke-width': s.width, 'stroke-dasharray': s.dash?.join(' ') }])]);
     const top = sheet.at + 4;
     const behind = sheet.parts.length;

@@ -1,7 +1,7 @@
 /** One chart as SVG: grid, axes, lines, and the cursor. Links and marks over it are in `overlay.js`. */
 
 import { el, svg } from './dom.js';
-import { number } from './numbers.js';
+import { apart, number } from './numbers.js';
 import { linearTicks, logTicks, perPixel } from './scale.js';
 import { valueAt } from './series.js';
 
@@ -61,6 +61,7 @@ export class Plot {
     const { width, height } = this;
     const isLoss = this.pane === 'loss';
     const ticks = (log ? logTicks : linearTicks)(y[0], y[1], Math.max(4, Math.floor(height / 32)));
+    const texts = isLoss ? apart(ticks) : apart(ticks.map((v) => Number((100 * v).toPrecision(12)))).map((text) => `${text} %`);
     const epochs = linearTicks(x[0], x[1], Math.max(2, Math.floor(width / 44)), true);
     const line = (name, at) => svg('line', { class: name, ...at });
     const across = (value, name) => line(name, { x1: 0, x2: width, y1: round(this.top(value)), y2: round(this.top(value)) });
@@ -69,7 +70,7 @@ export class Plot {
       svg(
         'g',
         { transform: `translate(${SPACE.left} ${SPACE.top})` },
-        ticks.map((v) => [across(v, 'grid'), svg('text', { class: 'tick', x: -8, y: round(this.top(v)) + 4, 'text-anchor': 'end' }, isLoss ? number(v) : `${number(100 * v)} %`)]),
+        ticks.map((v, i) => [across(v, 'grid'), svg('text', { class: 'tick', x: -8, y: round(this.top(v)) + 4, 'text-anchor': 'end' }, texts[i])]),
         epochs.map((v) => [down(v, 'grid'), isLoss ? null : svg('text', { class: 'tick', x: round(this.left(v)), y: height + 17, 'text-anchor': 'middle' }, number(v))]),
         references.filter((v) => v >= y[0] && v <= y[1]).map((v) => across(v, 'reference-line')),
         // An inner picture of its own cuts off what lies outside the axes; half a dot may stand over.

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { count, decode, duration, number, percent, points, signed } from '../src/numbers.js';
+import { apart, count, decode, duration, number, percent, points, signed } from '../src/numbers.js';
 
 test('numbers have at most three significant digits and a real minus', () => {
   assert.deepEqual([0.23468, 12345, -0.00001234, 0, 100, 0.1].map(number), ['0.235', '12,300', '−1.23e−5', '0', '100', '0.1']);
+});
+
+test('ticks of an axis differ, however little lies between them', () => {
+  assert.deepEqual(apart([1.609, 1.6095, 1.61]), ['1.609', '1.6095', '1.61']);
+  assert.deepEqual(apart([0.5, 1, 1.5]), ['0.5', '1', '1.5']);
+  assert.deepEqual(apart([98.325, 98.33]), ['98.325', '98.33']);
 });
 
 test('what is not finite is said, never shown as zero', () => {
