@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk", "View"]
 
-SHORT_PASS = 0.05  # seconds: writing a pass takes 10 to 20 milliseconds
+SHORT_PASS = 0.1  # seconds: writing passes takes about 10 milliseconds, be it one or a dozen
 MAX_BEHIND = 256  # short passes that may be on their way to the disk
 
 
@@ -122,11 +122,12 @@ class Desk:
         """
         now, before = time.monotonic(), self._last_pass
         self._last_pass = now
-        behind = now - before >= SHORT_PASS or self._n_queued - self._n_kept >= MAX_BEHIND
-        if behind and not self._clerk.wait(timeout=20.0):
-            self.limit(
-                "The disk is slower than the training: the newest passes may be missing after a crash."
-            )
+        if now - before >= SHORT_PASS or self._n_queued - self._n_kept >= MAX_BEHIND:
+            self._clerk.do(self._write_passes)  # in most cases they were written in the meantime
+            if not self._clerk.wait(timeout=20.0):
+                self.limit(
+                    "The disk is slower than the training: the newest passes may be missing after a crash."
+                )
         self._n_queued += 1
         self._clerk.do(lambda: self._keep_pass(passed, weights))
 
@@ -200,8 +201,10 @@ class Desk:
         predictions = passed.predictions if wanted else None
         self._unwritten.append((summary, None if self._keep == "none" else predictions))
         self.ledger.append(summary, predictions)
-        if self._n_kept == self._n_queued or weights is not None or len(self._unwritten) >= MAX_BEHIND:
+        if weights is not None or len(self._unwritten) >= MAX_BEHIND:
             self._write_passes()
+        else:
+            self._clerk.later(self._write_passes, SHORT_PASS / 2)
         if weights is not None:
             series = self.ledger.recording().series(summary.split)
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))

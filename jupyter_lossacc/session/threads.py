@@ -32,6 +32,7 @@ class Clerk:
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._on_error = on_error
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._due: dict[Callable[[], None], float] = {}  # the thread's own
         self._thread: threading.Thread | None = None
 
     def do(self, job: Callable[[], None] | None) -> None:
@@ -41,6 +42,10 @@ class Clerk:
             self._thread = threading.Thread(target=self._work, name="lossacc-clerk", daemon=True)
             self._thread.start()
 
+    def later(self, job: Callable[[], None], delay: float) -> None:
+        """Do `job` once, at latest `delay` seconds after it was first asked for; other jobs call this."""
+        self._due.setdefault(job, time.monotonic() + delay)
+
     def wait(self, timeout: float) -> bool:
         """Block until every job queued so far is done; False after `timeout` seconds."""
         done = threading.Event()
@@ -48,15 +53,30 @@ class Clerk:
         return done.wait(timeout)
 
     def close(self, timeout: float = 60.0) -> bool:
-        """Finish the queued jobs and end the thread; False if it did not end in time."""
+        """Finish the queued jobs and end the thread; False if it did not end in time.
+
+        What was put off is not done any more.
+        """
         if self._thread is None:
             return True
         self.do(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _next(self) -> Callable[[], None] | None:
+        while True:
+            put_off = min(self._due, key=self._due.__getitem__, default=None)
+            if put_off is None:
+                return self._jobs.get()
+            left = self._due[put_off] - time.monotonic()
+            if left <= 0:
+                del self._due[put_off]
+                return put_off
+            with suppress(queue.Empty):
+                return self._jobs.get(timeout=left)
+
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next()) is not None:
             try:
                 job()
             except (

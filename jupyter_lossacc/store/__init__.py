@@ -15,8 +15,8 @@ In distributed training each process writes the parts of its own rank and nothin
 waits for another; `open_parts` reads them one by one and `diagnosis.ranks` makes them one run.
 
 Every file is written under a temporary name and renamed, so a reader sees whole files only and a
-killed kernel loses at most the pass it was in. Facts are stored, conclusions never: a better test
-re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB or Spark::
+killed kernel loses at most the pass it was in and the steps of the last second. Facts are stored,
+conclusions never: a better test re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB or Spark::
 
     SELECT run, epoch, avg(nll) FROM read_parquet('lossacc_runs/*/predictions/**/*.parquet',
         hive_types = {'epoch': INT}) GROUP BY ALL

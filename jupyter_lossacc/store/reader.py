@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["metrics_parts", "open_part", "open_parts", "open_run", "read_metrics"]
+__all__ = ["joined", "metrics_parts", "open_part", "open_parts", "open_run", "read_metrics"]
 
 CACHE_BYTES = 64 * 2**20
 BYTES_PER_ROW = 36  # of `Predictions` in memory
@@ -131,11 +131,12 @@ class _Loader:
 
 
 def _read_parts(paths: list[Path]) -> pa.Table | None:
-    if not paths:
-        return None
-    parts = [tables.read_table(path) for path in paths]
+    return joined([tables.read_table(path) for path in paths]) if paths else None
+
+
+def joined(parts: list[pa.Table]) -> pa.Table:
+    """Return the rows of several tables; a column that one of them does not have is null there."""
     names = list(dict.fromkeys(name for part in parts for name in part.column_names))
-    # A column that only newer parts have is null in the older ones.
     fields = [next(part.schema.field(name) for part in parts if name in part.column_names) for name in names]
     schema = pa.schema([pa.field(field.name, field.type) for field in fields])
     return pa.concat_tables([_widened(part, schema) for part in parts])

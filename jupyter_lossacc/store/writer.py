@@ -23,12 +23,13 @@ from jupyter_lossacc.store.files import (
     write_head,
 )
 from jupyter_lossacc.store.process import this_process
-from jupyter_lossacc.store.reader import metrics_parts, read_metrics
+from jupyter_lossacc.store.reader import joined, metrics_parts, read_metrics
 from jupyter_lossacc.store.screen import shown_to_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from jupyter_lossacc.records import Episode, EpochSummary, Predictions, RunInfo
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["RunWriter"]
 
 STEPS_IN_MEMORY = 20_000  # rows kept back at most before they are written without waiting for the pass to end
+SECONDS_OF_STEPS = 1.0  # rows of steps that a killed kernel may lose
 PARTS_BEFORE_MERGE = 64
 SIGN_OF_LIFE = 30.0  # seconds between touches of run.json
 
@@ -73,6 +75,8 @@ class RunWriter:
     ) -> None:
         self.rank = rank
         self._steps: list[dict[str, NDArray[np.float64]]] = []
+        self._steps_written = -math.inf
+        self._unmerged: list[pa.Table] = []  # metrics that lie in parts of their own
         self._touched = time.monotonic()
         self.made_store = not store_dir.exists()
         """Whether this writer made the store directory: said once to the user."""
@@ -80,6 +84,7 @@ class RunWriter:
             self.path = _make_run_dir(store_dir, info.run_id)
             self.info = replace(info, run_id=self.path.name, format_version=FORMAT_VERSION)
             self._next_pass = self._next_steps = 0
+            self._merged: pa.Table | None = None
             self._head: dict[str, Any] = {}
             ignore_in_git(store_dir, self.path, made=self.made_store)
         else:
@@ -103,7 +108,8 @@ class RunWriter:
 
     def append_all(self, passes: Sequence[tuple[EpochSummary, Predictions | None]]) -> None:
         """Write several finished passes at once: three files cost more than many rows."""
-        self._flush_steps()
+        if time.monotonic() - self._steps_written >= SECONDS_OF_STEPS:
+            self._flush_steps()
         for summary, predictions in passes:
             if predictions is not None:
                 table, options = tables.predictions_table(self.info.run_id, predictions)
@@ -112,6 +118,7 @@ class RunWriter:
         first, self._next_pass = self._next_pass, self._next_pass + len(passes)
         table = tables.summaries_table(self.info.run_id, range(first, self._next_pass), summaries)
         tables.write_table(self._part("metrics", first, self._next_pass - 1), table, **tables.METRICS_PACKING)
+        self._unmerged.append(table)
         # Of several ranks each knows its own part only, which is not the run's number.
         alone = self._head.get("ranks", 1) == 1
         evaluated = [s for s in summaries if not s.training and alone]
@@ -122,11 +129,11 @@ class RunWriter:
             splits=list(dict.fromkeys([*self._head.get("splits", ()), *(s.split for s in summaries)])),
             **({"last": _glance(evaluated[-1])} if evaluated else {}),
         )
-        if len(metrics_parts(self.path, self.rank)) > PARTS_BEFORE_MERGE:
+        if len(self._unmerged) > PARTS_BEFORE_MERGE:
             self._merge_metrics()
 
     def append_steps(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
-        """Take rows of optimiser steps; they are written with the next pass, or when there are many."""
+        """Take rows of optimiser steps: written with a pass, but not every second, or when there are many."""
         self._steps.append({name: np.asarray(values, np.float64) for name, values in columns.items()})
         if sum(len(chunk["step"]) for chunk in self._steps) >= STEPS_IN_MEMORY:
             self._flush_steps()
@@ -197,6 +204,7 @@ class RunWriter:
             class_names=info.class_names or tuple(self._head["class_names"]),
             format_version=FORMAT_VERSION,
         )
+        self._merged = read_metrics(run_dir, self.rank)
         self._next_pass = 1 + max(
             (int(path.stem.rpartition("-")[2]) for path in metrics_parts(run_dir, self.rank)), default=-1
         )
@@ -223,6 +231,7 @@ class RunWriter:
         table, options = tables.steps_table(self.info.run_id, columns)
         tables.write_table(self._part("steps", self._next_steps, self._next_steps), table, **options)
         # Only after the write: a full disk must not lose rows that a later try could save.
+        self._steps_written = time.monotonic()
         self._next_steps += 1
         self._steps.clear()
 
@@ -231,10 +240,9 @@ class RunWriter:
         parts = metrics_parts(self.path, self.rank)
         if len(parts) < 2:
             return
-        merged = read_metrics(self.path, self.rank)
-        if merged is None:
-            return
+        merged = joined([table for table in (self._merged, *self._unmerged) if table is not None])
         tables.write_table(self._part("metrics", 0, self._next_pass - 1), merged, **tables.METRICS_PACKING)
+        self._merged, self._unmerged = merged, []
         # A kill between here and the last unlink leaves rows twice; readers take each key once.
         for path in parts:
             path.unlink(missing_ok=True)
