@@ -16,7 +16,8 @@ waits for another; `open_parts` reads them one by one and `diagnosis.ranks` make
 
 Every file is written under a temporary name and renamed, so a reader sees whole files only and a
 killed kernel loses at most the pass it was in and the steps of the last second. Facts are stored,
-conclusions never: a better test re-reads old runs. All runs of a store are one table to pandas, Polars, DuckDB or Spark::
+conclusions never: a better test re-reads old runs. All runs of a store are one table to pandas,
+Polars, DuckDB or Spark::
 
     SELECT run, epoch, avg(nll) FROM read_parquet('lossacc_runs/*/predictions/**/*.parquet',
         hive_types = {'epoch': INT}) GROUP BY ALL
