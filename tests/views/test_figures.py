@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from jupyter_lossacc.views.figures import FIGURES, THEMES, figure, figure_png
 from tests.views.states import STATES, state_of
@@ -23,6 +24,12 @@ def test_every_figure_can_be_drawn_in_both_themes(kind, theme):
 @pytest.mark.parametrize("name", STATES)
 def test_curves_can_be_drawn_of_every_run(name):
     assert figure_png(*STATES[name]().arguments).startswith(b"\x89PNG")
+
+
+def test_a_notebook_shows_a_figure_though_pyplot_was_never_imported():
+    made = figure(*STATES["one-epoch"]().arguments)
+    shown, _ = DisplayFormatter().format(made)
+    assert shown["image/png"].startswith(b"\x89PNG")
 
 
 def test_the_curves_are_the_records():

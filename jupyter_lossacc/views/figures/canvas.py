@@ -67,9 +67,10 @@ class Drawn:
 def blank(run: Drawn, width: float, height: float) -> Figure:
     """Make an empty figure of `width` by `height` inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained", facecolor=run.theme.paper)
+    from jupyter_lossacc.views.figures.picture import Picture
+
+    made = Picture(figsize=(width, height), layout="constrained", facecolor=run.theme.paper)
     FigureCanvasAgg(made)
     return made
 
