@@ -9,6 +9,7 @@ accuracy is no worse than chance by that loss, it is the one to keep.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -352,6 +353,14 @@ def _slope(epochs: NDArray[np.int64], values: Floats) -> tuple[float, float]:
     return float(centred @ y / weight), noise / np.sqrt(weight)
 
 
+@lru_cache(maxsize=4096)
+def _by_fold(count: bytes, nll: bytes, slope: bytes, betas: bytes) -> Floats:
+    """Cross-fitted losses of a pass, kept: an update asks again for all epochs, and one takes 0.8 ms."""
+    counts, grid = np.frombuffer(count, np.float64), np.frombuffer(betas, np.float64)
+    losses, slopes = (np.frombuffer(v, np.float64).reshape(len(counts), -1) for v in (nll, slope))
+    return cross_fitted_by_fold(counts, losses, slopes, grid)
+
+
 def _optimism(curve: _Curve) -> str:
     """Say how much choosing the best of many epochs on these samples flatters the number."""
     sums = [s.accumulators for s in curve.passes]
@@ -362,7 +371,13 @@ def _optimism(curve: _Curve) -> str:
         or any(not np.array_equal(c, counts[0]) for c in counts)
     ):
         return "The epoch was chosen on these samples, so its numbers flatter it; report them on a test set."
-    folds = np.array([cross_fitted_by_fold(a.count, a.nll, a.slope, a.betas) for a in sums if a is not None])
+    folds = np.array(
+        [
+            _by_fold(*(np.asarray(v, np.float64).tobytes() for v in (a.count, a.nll, a.slope, a.betas)))
+            for a in sums
+            if a is not None
+        ]
+    )
     kept = np.isfinite(folds).all(axis=1)
     folds, weights = folds[kept], counts[0] / counts[0].sum()
     honest = 0.0

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
+from jupyter_lossacc.diagnosis import checkpoint
 from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
+from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from tests.causes.cases import builder, case
 from tests.scenarios_classes import PAIRS
 
@@ -106,6 +108,26 @@ def test_too_early_to_say(recording: Recording) -> None:
 def test_optimism_is_stated(recording: Recording) -> None:
     assert "nats" in advise(recording, running=False).optimism
     assert "test set" in advise(recording, running=False).optimism
+
+
+def test_an_update_fits_the_temperatures_of_the_new_epoch_only(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[float] = []
+
+    def fit(count, nll, slope, betas):  # type: ignore[no-untyped-def]
+        fitted.append(nll[0, 0])
+        return cross_fitted_by_fold(count, nll, slope, betas)
+
+    monkeypatch.setattr(checkpoint, "cross_fitted_by_fold", fit)
+    checkpoint._by_fold.cache_clear()
+    last = recording.series("val")[-1].epoch
+    before = replace(recording, summaries=tuple(s for s in recording.summaries if s.epoch < last))
+    first = advise(before, running=True).optimism
+    assert len(fitted) == len(before.series("val"))
+    advise(recording, running=True)
+    assert len(fitted) == len(recording.series("val"))
+    assert advise(before, running=True).optimism == first
 
 
 def test_no_evaluation_no_advice(recording: Recording) -> None:
