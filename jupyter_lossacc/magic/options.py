@@ -98,7 +98,8 @@ def cell_parser() -> Parser:
         metavar="RUN",
         nargs="?",
         const="",
-        help="Continue a stored run, by id or name; without RUN the latest one (default: a new run).",
+        help="Continue a stored run, by id or name; without RUN the latest one (default: a new run). "
+        "Give --split and --classes again.",
     )
     for option, (choices, default, text) in CHOICES.items():
         add(

@@ -142,6 +142,10 @@ class Finding:
         """Where the explanation page opens."""
         return f"#lossacc-page-{self.cause}"
 
+    def __repr__(self) -> str:
+        """Show what is read first: all fields of all findings are pages in a notebook."""
+        return f"<Finding {self.cause}: {self.verdict}. {self.statement}>"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
@@ -159,6 +163,16 @@ class Diagnosis:
     def supported(self) -> tuple[Finding, ...]:
         """The findings whose cause holds."""
         return tuple(f for f in self.findings if f.verdict == "supported")
+
+    def __repr__(self) -> str:
+        """Show the headline, and what was examined by verdict."""
+        e = self.episode
+        about = "the whole run" if e is None else f"{e.split}, epochs {e.start_epoch}-{e.end_epoch}, {e.kind}"
+        by_verdict: dict[str, list[str]] = {}
+        for f in self.findings:
+            by_verdict.setdefault(f.verdict, []).append(f.cause)
+        said = [f"{verdict}: {', '.join(causes)}" for verdict, causes in by_verdict.items()]
+        return f"<Diagnosis of {about}: {' | '.join(filter(None, [self.headline, *said]))}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,3 +201,7 @@ class CheckpointAdvice:
     stop: Literal["now", "keep going", "undecided"] = "undecided"
     stop_reason: str = ""
     optimism: str = ""  # the selection optimism, stated
+
+    def __repr__(self) -> str:
+        """Show the reason; the alternatives are in `alternatives`."""
+        return f"<CheckpointAdvice epoch={self.epoch}: {self.reason}>"

@@ -75,6 +75,18 @@ def test_a_finding_about_the_run_leads_where_no_episode_does():
     assert headline(shown.recording, (), (benign,)).tone == "good"
 
 
+def test_conclusions_are_printed_as_what_is_read_first():
+    shown = STATES["both-rise"]()
+    about_run, about_val = shown.diagnoses[-1], shown.diagnoses[-2]
+    assert repr(about_val).startswith("<Diagnosis of val, epochs ")
+    assert about_val.headline in repr(about_val)
+    assert "supported: overconfidence | rejected: " in repr(about_val)
+    assert repr(about_run).startswith("<Diagnosis of the whole run: ")
+    assert repr(about_val.findings[0]).startswith("<Finding overconfidence: supported. Validation loss")
+    assert repr(shown.advice) == f"<CheckpointAdvice epoch={shown.advice.epoch}: {shown.advice.reason}>"
+    assert len(repr(shown.diagnoses)) < 3000
+
+
 def test_a_finding_about_the_run_leads_where_an_episode_is_not_explained():
     shown = STATES["both-rise"]()
     episode = shown.episodes[0]
