@@ -71,7 +71,7 @@ def excuse(recording: Recording) -> str:
 
 def instability(d: Descent) -> bool:
     """Tell whether the training loss itself is unstable at a high level."""
-    return d.overshoots or d.stalls_swinging or (d.broken_step >= 0 and d.growth > 10)
+    return d.overshoots or d.stalls_swinging or d.killed or (d.broken_step >= 0 and d.growth > 10)
 
 
 def symptoms(d: Descent) -> tuple[Evidence, ...]:
@@ -95,6 +95,11 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
             d.longest_update > LONG,
         ),
     ]
+    if d.killed:
+        rows.append(evidence("units without gradient in the first steps", d.dead[0], "share", "< 0.5", True))
+        rows.append(evidence("units without gradient in the last steps", d.dead[1], "share", "> 0.9", True))
+        longest = 10 * LONG
+        rows.append(evidence("the longest update again", d.longest_update, "ratio", f"> {longest:g}", True))
     if d.broken_step >= 0:
         grown = d.growth > 10
         rows.append(evidence("gradient norm before the loss broke", d.growth, "ratio", "> 10", grown))
@@ -122,5 +127,15 @@ def course(d: Descent) -> str:
         told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")
     return (
         f"The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} in the last"
-        f"; {', '.join(told)} {with_what}."
+        f"; {', '.join(told)} {with_what}.{_killed(d)}"
+    )
+
+
+def _killed(d: Descent) -> str:
+    if not d.killed:
+        return ""
+    return (
+        f" Steps of {percent(d.longest_update, 1)} of the weights' length silenced the network: "
+        f"{percent(d.dead[0])} of the hidden units let no gradient through in the first steps, "
+        f"{percent(d.dead[1])} in the last ones."
     )

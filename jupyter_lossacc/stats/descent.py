@@ -56,6 +56,8 @@ class Descent:
         First step whose loss is not finite; -1 when there is none.
     growth : float
         Largest gradient norm of the ten steps before `broken_step` over the median of all before.
+    dead : tuple of float
+        Share of hidden units without gradient in the first and in the last steps; NaN if not known.
     """
 
     loss: Floats
@@ -73,6 +75,13 @@ class Descent:
     learning_rate: float
     broken_step: int
     growth: float
+    dead: tuple[float, float]
+
+    @property
+    def killed(self) -> bool:
+        """Steps far beyond any ordinary length silenced the network, and its loss never left the start."""
+        silent = self.dead[0] < 0.5 and self.dead[1] > DEAD
+        return silent and self.longest_update > 10 * LONG and self.end > 0.9
 
     @property
     def overshoots(self) -> bool:
@@ -141,7 +150,14 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         learning_rate=_median(steps["learning_rate"]),
         broken_step=int(steps["step"][broken]) if broken >= 0 else -1,
         growth=growth,
+        dead=_dead(steps),
     )
+
+
+def _dead(steps: Mapping[str, Floats]) -> tuple[float, float]:
+    dead = np.asarray(steps.get("dead_unit_share", ()), np.float64)
+    dead = dead[np.isfinite(dead)]
+    return _median(dead[:3]), _median(dead[-20:])
 
 
 def _alive(steps: Mapping[str, Floats], groups: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:

@@ -31,7 +31,7 @@ _WORDS = {
 _ELSEWHERE = {
     "class_divergence": ("|z| >",),
     "class_imbalance": ("> 0.",),
-    "gradient_noise": ("> 1.3", "> 0.25", "> 0.4", "> 0.85", "> 0.005"),
+    "gradient_noise": ("> 1.3", "> 0.25", "> 0.4", "> 0.85", "> 0.005", "> 0.05", "> 0.9", "< 0.5"),
 }
 
 

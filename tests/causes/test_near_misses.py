@@ -12,6 +12,7 @@ from jupyter_lossacc.causes import (
     capacity_or_noise,
     class_divergence,
     gradient_noise,
+    learning_rate_too_high,
     learning_rate_too_low,
     majority_collapse,
 )
@@ -120,6 +121,19 @@ def test_the_gradient_of_a_dead_network_says_nothing_about_its_noise() -> None:
     alive = descent_of(replace(r, steps=steps(np.full(200, 1e-2), np.full(200, 0.3), batch=2.0)))
     assert not isinstance(alive, str)
     assert alive.gradient_cv < gradient_noise.NOISY
+
+
+def test_a_network_that_long_steps_silenced_had_too_high_a_rate() -> None:
+    """Its loss never swings far, because it is dead within the first epoch."""
+    dead = np.where(np.arange(200) < 10, 0.1, 1.0)
+    ratio = np.where(np.arange(200) < 20, 0.2, 1e-3)
+    base = optimiser(0, lr=0.05).build()
+    finding = learning_rate_too_high.examine(replace(base, steps=steps(ratio, dead)), None)
+    assert verdict(finding) == "supported"
+    assert finding is not None
+    assert "silenced the network: 10 % of the hidden units" in finding.statement
+    for other in (steps(ratio / 10, dead), steps(ratio, np.full(200, 0.1)), steps(ratio, np.ones(200))):
+        assert verdict(learning_rate_too_high.examine(replace(base, steps=other), None)) != "supported"
 
 
 # ---- classes and splits
