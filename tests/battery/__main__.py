@@ -1,4 +1,4 @@
-"""Run the batteries and write their tables: ``python -m tests.battery [home|away|tables] [processes]``."""
+"""Run batteries and write their tables: ``python -m tests.battery [home|away|far|tables] [processes]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.battery.measure import measure_at
-from tests.battery.scenarios import FIRST_SEED, plans
+from tests.battery.scenarios import BATTERIES, FIRST_SEED, plans
 from tests.battery.tables import TABLES
 
 HERE = Path(__file__).parent
@@ -38,11 +38,11 @@ def write_readme(results: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def main() -> None:
-    """Run one battery or both, keep the results, write and print the tables."""
-    which = sys.argv[1] if len(sys.argv) > 1 else "both"
+    """Run one battery or all, keep the results, write and print the tables."""
+    which = sys.argv[1] if len(sys.argv) > 1 else "all"
     processes = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for battery in {"both": ("home", "away"), "tables": ()}.get(which, (which,)):
+    for battery in {"all": tuple(BATTERIES), "tables": ()}.get(which, (which,)):
         results[battery] = run(battery, processes)
         RESULTS.write_text(json.dumps(results, indent=0) + "\n", encoding="utf-8")
         for table in TABLES.values():

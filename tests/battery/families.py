@@ -1,7 +1,7 @@
 """Kinds of data with the networks that learn them.
 
-``HOME`` is what causes were tuned on; nothing of ``AWAY`` (data, networks, sizes) was, until its results
-were printed. See README.md for which of them are spent.
+``HOME`` is what causes were tuned on first, ``AWAY`` (other data, networks, sizes) after its results had
+been printed. A third set is in `far`. See README.md for which of them are spent.
 """
 
 from __future__ import annotations

@@ -86,7 +86,9 @@ class HeldBack:
 
     def true_of_a_rise(self) -> set[str]:
         """Say which explanations of a rising loss hold on the test split, from its lowest loss on."""
-        low = int(np.nanargmin(self.curve)) + 1
+        if not np.isfinite(self.curve).all():
+            return set()
+        low = int(np.argmin(self.curve)) + 1
         found = set()
         rise, left, share = self.calibration_share(low, self.ran.setup.epochs)
         if rise > 0.01:

@@ -138,5 +138,7 @@ def _checkpoint(ran: Ran, held: HeldBack) -> dict[str, list[float]]:
             continue
         t = series[epoch].temperature
         loss = held.nll(epoch, t if np.isfinite(t) else 1.0).mean()
+        if not np.isfinite(loss):  # the weights broke: there is no epoch to keep
+            continue
         found[name] = [epoch, round(held.accuracy(epoch), 4), round(float(loss), 4)]
     return found
