@@ -100,6 +100,15 @@ def fit_temperature(value: Floats, slope: Floats, betas: Floats = BETAS) -> Temp
     -------
     TemperatureFit
         NaN throughout when the loss is not finite.
+
+    Examples
+    --------
+    >>> margin = np.array([4.0, 4.0, 4.0, -4.0])  # two classes: three of four right, all equally sure
+    >>> nll = np.log1p(np.exp(-BETAS[:, None] * margin))
+    >>> slope = -margin / (1 + np.exp(BETAS[:, None] * margin))
+    >>> fit = fit_temperature(nll.mean(axis=1), slope.mean(axis=1))
+    >>> round(fit.temperature, 2), round(fit.nll, 3)  # 4 / log 3, and the entropy of three to one
+    (3.64, 0.562)
     """
     if not (np.isfinite(value).all() and np.isfinite(slope).all()):
         return TemperatureFit(np.nan, np.nan, False)
@@ -116,7 +125,18 @@ def fit_temperature(value: Floats, slope: Floats, betas: Floats = BETAS) -> Temp
 
 
 def nll_at(temperature: float, value: Floats, slope: Floats, betas: Floats = BETAS) -> float:
-    """Mean loss of ``logits / temperature``, interpolated on the grid (nats)."""
+    """Mean loss of ``logits / temperature``, interpolated on the grid (nats).
+
+    Examples
+    --------
+    >>> margin = np.array([4.0, 4.0, 4.0, -4.0])  # two classes: three of four right, all equally sure
+    >>> nll = np.log1p(np.exp(-BETAS[:, None] * margin))
+    >>> slope = -margin / (1 + np.exp(BETAS[:, None] * margin))
+    >>> round(nll_at(1.0, nll.mean(axis=1), slope.mean(axis=1)), 3)  # as it is: 1 + log(1 + exp(-4))
+    1.018
+    >>> round(nll_at(4 / np.log(3), nll.mean(axis=1), slope.mean(axis=1)), 3)
+    0.562
+    """
     beta = float(np.clip(1 / temperature, betas[0], betas[-1]))
     i = int(np.clip(np.searchsorted(betas, beta, side="right") - 1, 0, len(betas) - 2))
     t = (beta - betas[i]) / (betas[i + 1] - betas[i])
@@ -135,6 +155,15 @@ def cross_fitted_by_fold(count: Floats, nll: Floats, slope: Floats, betas: Float
     Returns
     -------
     ndarray of shape (n_folds,)
+
+    Examples
+    --------
+    >>> margin = np.array([4.0, 4.0, 4.0, -4.0])  # two classes: three of four right, all equally sure
+    >>> nll = np.log1p(np.exp(-BETAS[:, None] * margin))
+    >>> slope = -margin / (1 + np.exp(BETAS[:, None] * margin))
+    >>> nll, slope = (np.tile(sums.sum(axis=1), (2, 1)) for sums in (nll, slope))  # two folds of these four
+    >>> cross_fitted_by_fold(np.array([4.0, 4.0]), nll, slope).round(3)
+    array([0.562, 0.562])
     """
     losses = np.full(len(count), np.nan)
     for fold in np.flatnonzero(count > 0):
@@ -157,6 +186,15 @@ def cross_fitted_nll(count: Floats, nll: Floats, slope: Floats, betas: Floats = 
     count : ndarray of shape (n_folds,)
     nll, slope : ndarray of shape (n_folds, n_betas)
         Sums over the samples of each fold.
+
+    Examples
+    --------
+    >>> margin = np.array([4.0, 4.0, 4.0, -4.0])  # two classes: three of four right, all equally sure
+    >>> nll = np.log1p(np.exp(-BETAS[:, None] * margin))
+    >>> slope = -margin / (1 + np.exp(BETAS[:, None] * margin))
+    >>> nll, slope = (np.tile(sums.sum(axis=1), (2, 1)) for sums in (nll, slope))  # two folds of these four
+    >>> round(cross_fitted_nll(np.array([4.0, 4.0]), nll, slope), 3)
+    0.562
     """
     filled = count > 0
     if not filled.any():
@@ -177,6 +215,13 @@ def noise_profile(noise_nll: Floats, betas: Floats = BETAS) -> tuple[Floats, Flo
     Returns
     -------
     loss, beta : ndarray of shape (n_etas,)
+
+    Examples
+    --------
+    >>> noise_nll = (np.log(BETAS)[:, None] - np.log(2)) ** 2 + ETAS  # lowest at 2, whatever the floor
+    >>> loss, beta = noise_profile(noise_nll)
+    >>> bool(np.allclose(beta, 2.0)), bool(np.allclose(loss, ETAS))
+    (True, True)
     """
     log_beta = np.log(betas)
     i = np.clip(np.argmin(noise_nll, axis=0), 1, len(betas) - 2)
@@ -198,6 +243,13 @@ def dense_profile(
     Returns
     -------
     eta, loss, beta : ndarray of shape (2001,)
+
+    Examples
+    --------
+    >>> off = np.log1p(ETAS / 0.01) - np.log1p(0.1 / 0.01)  # zero at a floor of 0.1
+    >>> eta, loss, beta = dense_profile((np.log(BETAS)[:, None] - np.log(2)) ** 2 + off**2)
+    >>> float(eta[np.argmin(loss)].round(3)), float(beta[0].round(3))
+    (0.1, 2.0)
     """
     loss, beta = noise_profile(noise_nll, betas)
     # In this variable the grid is about evenly spaced, zero included.
@@ -217,6 +269,16 @@ def fit_noise_floor(
         Summed loss under each (beta, eta), nats.
     n_samples : float
     n_classes : int
+
+    Examples
+    --------
+    >>> off = np.log1p(ETAS / 0.01) - np.log1p(0.1 / 0.01)  # zero at a floor of 0.1
+    >>> noise_nll = 500 + (np.log(BETAS)[:, None] - np.log(2)) ** 2 + 10 * off**2
+    >>> fit = fit_noise_floor(noise_nll, n_samples=1000, n_classes=10)
+    >>> round(fit.temperature, 3), round(fit.eta, 3), round(fit.flip_rate, 3), round(fit.nll, 3)
+    (0.5, 0.1, 0.09, 0.5)
+    >>> round(fit.llr, 1)  # 2 * 10 * log(11)^2
+    115.0
     """
     if not np.isfinite(noise_nll).all():
         return NoiseFloor(np.nan, np.nan, np.nan, np.nan, np.nan)
@@ -239,6 +301,12 @@ def expected_calibration_error(bins: Floats) -> float:
     -------
     float
         In [0, 1]; NaN without samples.
+
+    Examples
+    --------
+    >>> bins = np.array([[80, 76.0, 72.0], [20, 12.0, 12.0]])  # 95 % sure and 90 % right; 60 % and 60 %
+    >>> round(expected_calibration_error(bins), 3)
+    0.04
     """
     total = bins[:, 0].sum()
     return float(np.abs(bins[:, 2] - bins[:, 1]).sum() / total) if total else float("nan")

@@ -21,6 +21,11 @@ def class_counts(
     -------
     support, predictions, hits : ndarray of int64, shape (n_classes,)
         Samples of the class, samples predicted as the class, and both at once.
+
+    Examples
+    --------
+    >>> class_counts(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), 3)
+    (array([2, 1, 1]), array([1, 3, 0]), array([1, 1, 0]))
     """
     support = np.bincount(targets, minlength=n_classes)
     predictions = np.bincount(predicted, minlength=n_classes)
@@ -31,7 +36,13 @@ def class_counts(
 def f1_from_counts(
     support: NDArray[np.int64], predictions: NDArray[np.int64], hits: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Per-class F1, 2 hits / (support + predictions); NaN for a class neither present nor predicted."""
+    """Per-class F1, 2 hits / (support + predictions); NaN for a class neither present nor predicted.
+
+    Examples
+    --------
+    >>> f1_from_counts(np.array([2, 1, 1, 0]), np.array([1, 3, 0, 0]), np.array([1, 1, 0, 0])).round(3)
+    array([0.667, 0.5  , 0.   ,   nan])
+    """
     total = support + predictions
     return np.divide(2.0 * hits, total, out=np.full(len(total), np.nan), where=total > 0)
 

@@ -60,6 +60,23 @@ def miscalibration(
         Summed loss and derivative at each inverse temperature.
     score : tuple of float
         Sum and sum of squares over samples of the derivative at inverse temperature 1.
+
+    Examples
+    --------
+    >>> betas = np.geomspace(0.05, 20, 33)
+    >>> margin = np.array([4.0, 4.0, 4.0, -4.0])  # two classes: three of four right, all equally sure
+    >>> nll = np.log1p(np.exp(-betas[:, None] * margin)).sum(axis=1)
+    >>> slope = (-margin / (1 + np.exp(betas[:, None] * margin))).sum(axis=1)
+    >>> at_one = -margin / (1 + np.exp(margin))
+    >>> found = miscalibration(
+    ...     betas,
+    ...     np.full(5, 4.0),  # five folds of these four
+    ...     np.tile(nll, (5, 1)),
+    ...     np.tile(slope, (5, 1)),
+    ...     (5 * at_one.sum(), 5 * (at_one**2).sum()),
+    ... )
+    >>> round(found.temperature, 2), round(found.nll, 3), round(found.repaired, 3), round(found.score_z, 2)
+    (3.64, 1.018, 0.562, 2.4)
     """
     n = float(count.sum())
     value, derivative = nll.sum(0) / n, slope.sum(0) / n
@@ -93,6 +110,14 @@ def floor_interval(noise_nll: Floats, betas: Floats, etas: Floats, n_classes: in
     -------
     low, high : float
         In shares of samples.
+
+    Examples
+    --------
+    >>> betas, etas = np.geomspace(0.05, 20, 33), np.concatenate([[0.0], np.geomspace(0.005, 0.6, 14)])
+    >>> off = np.log1p(etas / 0.01) - np.log1p(0.1 / 0.01)  # zero at a floor of 0.1
+    >>> low, high = floor_interval(np.log(betas)[:, None] ** 2 + 50 * off**2, betas, etas, n_classes=2)
+    >>> round(low, 3), round(high, 3)  # half of 0.01 (11 exp(-0.196) - 1) and of 0.01 (11 exp(0.196) - 1)
+    (0.04, 0.062)
     """
     if not np.isfinite(noise_nll).all():
         return float("nan"), float("nan")

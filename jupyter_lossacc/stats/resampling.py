@@ -81,6 +81,13 @@ def bootstrap(
     -------
     Estimate
         The statistic of the sample itself, with the interval; no interval for fewer than 2 samples.
+
+    Examples
+    --------
+    >>> right = np.repeat([[0.0], [1.0]], 50, axis=0)
+    >>> share = bootstrap(right, lambda means: means[..., 0], unit="share")
+    >>> share.value, round(share.low, 2), round(share.high, 2)  # 0.5 and 1.96 standard errors of 0.05
+    (0.5, 0.4, 0.6)
     """
     n = len(rows)
     value = float(statistic(rows.mean(axis=0))) if n else float("nan")
@@ -109,6 +116,13 @@ def paired_difference(
     Parameters
     ----------
     before, after : ndarray of shape (n_samples,)
+
+    Examples
+    --------
+    >>> before, after = np.zeros(100), np.repeat([1.0, 0.0], [10, 90])
+    >>> change = paired_difference(before, after, unit="share")
+    >>> change.value, round(change.low, 2), round(change.high, 2)
+    (0.1, 0.05, 0.16)
     """
     difference = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     difference = difference[np.isfinite(difference)]
