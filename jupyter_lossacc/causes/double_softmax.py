@@ -80,7 +80,7 @@ def _rejected(last: EpochSummary) -> Finding:
         cause=ID,
         verdict="rejected",
         statement=f"What {last.loss.name} receives are not probabilities: the softmax is applied once.",
-        evidence=(evidence("criterion's input on the simplex", 0.0, "1", "= 1", False),),
+        evidence=(evidence("criterion's input on the simplex", 0.0, "truth", "", False),),
     )
 
 
@@ -100,7 +100,7 @@ def _supported(last: EpochSummary) -> Finding:
         ),
         because=f"the {layer} is applied twice, and the loss cannot fall below {lowest:.3f}",
         evidence=(
-            evidence("criterion's input on the simplex", 1.0, "1", "= 1", True),
+            evidence("criterion's input on the simplex", 1.0, "truth", "", True),
             evidence("reported loss above the floor", last.reported_loss - lowest, "nats", ">= 0", True),
         ),
         counterfactual=Counterfactual(

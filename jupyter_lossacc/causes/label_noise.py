@@ -181,7 +181,7 @@ def _evidence(n: Noise) -> tuple[Evidence, ...]:
     rows = [
         evidence("wrong labels, noise-floor fit", rate, "share", f">= {RATE}", rate >= RATE),
         evidence("likelihood gained by the floor", llr, "2 nats", f"> {GAIN:.0f}", llr > GAIN),
-        evidence("model better than the largest class", float(n.learned), "1", "", n.learned),
+        evidence("model better than the largest class", float(n.learned), "truth", "", n.learned),
     ]
     if n.sure is not None:
         s = n.sure

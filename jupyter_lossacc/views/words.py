@@ -158,13 +158,15 @@ def percent(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Write a number with its unit: nats, share, points (of a share), epochs, samples, or none.
+    """Write a number with its unit: nats, share, points (of a share), truth, epochs, samples, ...
 
     Examples
     --------
     >>> quantity(1.31, "nats"), quantity(0.0525, "share"), quantity(2.1, "1")
     ('1.31 nats', '5.25 %', '2.1')
     """
+    if unit == "truth":
+        return "yes" if value else "no"
     if unit in ("share", "points"):
         if 0 < abs(value) < SMALLEST_SHARE:
             return "below 0.001 %" if unit == "share" else "below 0.001 points"
@@ -205,7 +207,7 @@ def evidence_words(evidence: Evidence) -> tuple[str, str]:
     ('176 %', '≥ 50 %')
     """
     value, unit = evidence.value, evidence.unit
-    difference = bool(_DIFFERENCE.search(evidence.name))
+    difference = bool(_DIFFERENCE.search(evidence.name)) and "share of" not in evidence.name
     if difference and unit == "share":
         unit = "points"
     elif difference and unit == "ratio":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
@@ -102,3 +104,15 @@ def test_samples_in_groups(both):
     assert sum(counts.values()) == card["samples"]["of"] == len(last)
     assert counts["became_right"] == ((first.correct == 0) & (last.correct == 1)).sum()
     assert set(card["samples"]["columns"]["group"]) <= set(tables.GROUPS)
+
+
+def test_a_reported_loss_that_moved_otherwise_is_said_beside_the_waterfall():
+    recording = STATES["both-rise"]().recording
+    first, last = recording.summary("val", 7), recording.summary("val", 30)
+    assert tables.waterfall(recording, "val", 7, 30)["aside"] == ""
+    weighted = [
+        replace(s, reported_loss=s.reported_loss + 1) if s is last else s for s in recording.summaries
+    ]
+    made = tables.waterfall(replace(recording, summaries=tuple(weighted)), "val", 7, 30)
+    change = last.reported_loss - first.reported_loss + 1
+    assert made["aside"].endswith(f"the reported one changed by +{change:.2f}.")

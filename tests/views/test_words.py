@@ -94,6 +94,8 @@ def test_a_cause_without_a_page_is_named_by_its_id():
             "beyond 5% of the loss",
             ("+0.2 nats", "beyond 5% of the loss"),
         ),
+        ("rare classes' share of the loss change", 2.32, "share", "> 0.5", ("232 %", "> 50 %")),
+        ("criterion's input on the simplex", 1.0, "truth", "", ("yes", "")),
         ("temperature", float("nan"), "1", "", ("not known", "")),
     ],
 )

@@ -5,6 +5,7 @@ Every table is a dict of columns, so that the browser can sort and filter it wit
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jupyter_lossacc.diagnosis.summary import class_table
 from jupyter_lossacc.errors import DiagnosisError
 from jupyter_lossacc.stats.transitions import TRANSITIONS, transition_groups
 from jupyter_lossacc.views.panel.coding import coded, coded_list
-from jupyter_lossacc.views.words import class_name, percent, quantity
+from jupyter_lossacc.views.words import class_name, percent, quantity, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +56,18 @@ _ENDS = (
 )
 
 
+def _reported_otherwise(recording: Recording, split: str, start: int, end: int, change: float) -> str:
+    """Say it where the reported loss, weighted or another one, moved otherwise than the samples' own."""
+    first, last = recording.summary(split, start), recording.summary(split, end)
+    reported = last.reported_loss - first.reported_loss
+    if not isfinite(reported) or abs(reported - change) <= 0.02 * max(abs(reported), abs(change), 0.05):
+        return ""
+    return (
+        "This is the loss recomputed from the predictions, every sample counting the same; "
+        f"the reported one changed by {signed(reported)}."
+    )
+
+
 def waterfall(recording: Recording, split: str, start: int, end: int) -> Table | None:
     """Loss change by what became of the samples; the bars add up to the total."""
     try:
@@ -63,6 +76,7 @@ def waterfall(recording: Recording, split: str, start: int, end: int) -> Table |
         return None
     changes = parts["loss_change"]
     return {
+        "aside": _reported_otherwise(recording, split, start, end, float(changes.sum())),
         "bars": [
             {"label": GROUPS.get(str(label), str(label)), "n": int(n), "value": coded(change)}
             for label, n, change in zip(parts["part"], parts["samples"], changes, strict=True)
