@@ -8,7 +8,8 @@ Where to look, in the direction in which things happen:
   finds the module in the user's frames;
 * reading, once in many steps: `reading` turns entries into `events`, `criteria` says what a loss call
   means, `reduction` and `light` compute, `transfer` brings it to the host, `governor` keeps the cost
-  down, `unseen` and `fingerprints` fill gaps;
+  down, `plain` reads many steps at once where their samples are left out, `unseen` and `fingerprints`
+  fill gaps;
 * deciding: `context` applies the rules, with `runs`, `passes`, `splits`, `attribution`, `sample_ids`,
   `datasets`, `collating`, `padding`; `assembly` makes the pass that the `sink` is given;
 * beside it: `capture` holds all of it, `manual` is for batches handed over by hand, `stopping` ends a

@@ -17,6 +17,7 @@ from jupyter_lossacc.stats.order import runs_of_targets
 
 if TYPE_CHECKING:
     from jupyter_lossacc.capture.events import LossEvent
+    from jupyter_lossacc.capture.plain import PlainSteps
 
 __all__ = ["OpenPass"]
 
@@ -113,6 +114,21 @@ class OpenPass:
             self._waiting.append((event, known))
         elif event.dropped:
             self._sums_whole = False
+
+    def add_plain(self, event: PlainSteps) -> None:
+        """Add batches whose samples are not recorded."""
+        if event.targets is None:
+            return
+        counted = event.targets != event.pattern.call.ignore_index
+        ends = np.cumsum(event.n_rows, dtype=np.intp)
+        weights = np.add.reduceat(counted.astype(np.float64), ends - np.array(event.n_rows, np.intp))
+        some = weights > 0
+        self._value += float(np.array(event.values)[some] @ weights[some])
+        self._weight += float(weights.sum())
+        self._n_counted += int(np.count_nonzero(counted))
+        self._order.append(event.targets[counted].astype(np.float32))
+        self.n_samples += int(ends[-1])
+        self.n_events += len(event.n_rows)
 
     def settle(self) -> None:
         """Add the predictions gathered since the last flush to the calibration sums; let them go."""

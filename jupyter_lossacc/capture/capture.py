@@ -181,7 +181,7 @@ class Capture:
         patches, journal = self._patches, self.journal
         if self._wrap is not None:
             install_processes(patches, journal, self._wrap)
-        self._reader.originals = install_losses(patches, journal)
+        self._reader.calls.originals = install_losses(patches, journal)
         install_backward(patches, journal)
         stopper = Stopper(journal, *self._stop, lambda: self._interpreter.run.epoch)
         optimizers = OptimizerTaps(journal, stopper, self.models.hidden_weights)
@@ -262,6 +262,9 @@ class Capture:
 
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)
+        pattern = self._reader.pattern = self._interpreter.pattern
+        if self.governor.every > 1 and pattern is not None:
+            self.governor.passes_are(steps=pattern.source is None)
         if self.counters.losses:
             self.journal.wants_inputs = self._interpreter.needs_inputs
         self._index.adapt(self._interpreter.uses_loaders)

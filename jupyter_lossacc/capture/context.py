@@ -16,6 +16,7 @@ from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent,
 from jupyter_lossacc.capture.loaders import LoaderPass
 from jupyter_lossacc.capture.padding import without_padding
 from jupyter_lossacc.capture.passes import PassKeeper
+from jupyter_lossacc.capture.plain import Pattern, PlainSteps, pattern_of
 from jupyter_lossacc.capture.runs import Run
 from jupyter_lossacc.capture.sink import Counters, Sink
 from jupyter_lossacc.capture.splits import Splits
@@ -94,6 +95,8 @@ class Interpreter:
         self._last_step = -1
         self._free_steps = False  # losses are trained on without any optimiser of torch
         self._optimizers: dict[int, OptimizerEvent] = {}  # every optimiser seen
+        self._trained: tuple[LossEvent, OpenPass] | None = None  # the loss before, if it was trained on
+        self.pattern: Pattern | None = None  # what the last training step looked like, if it was plain
         self.uses_loaders: bool | None = None
         self.needs_inputs = True
 
@@ -128,6 +131,15 @@ class Interpreter:
             self.counters.steps += 1
             self._last_step = item.order
             self._waiting.append(item)
+        elif isinstance(item, PlainSteps):
+            n = len(item.steps)
+            self.counters.losses += n
+            self.counters.backwards += n
+            self.counters.steps += n
+            self._trained_until = self._trained_at = item.order - 1
+            self._last_step = item.order
+            self._waiting.append(item)
+            self._n_losses += 1
         elif isinstance(item, (OptimizerEvent, LoaderPass, UnitsEvent)):
             self._waiting.append(item)
 
@@ -157,7 +169,11 @@ class Interpreter:
                 self._undecided.pop(item.number, None)
                 self._assign(item)
             elif isinstance(item, StepEvent):
-                self._step(item)
+                self._stepped(item.optimizer)
+                self.run.add_step(item)
+            elif isinstance(item, PlainSteps):
+                self._n_losses -= 1
+                self._plain(item)
             elif isinstance(item, OptimizerEvent):
                 self._optimizer(item)
             elif isinstance(item, LoaderPass):
@@ -231,7 +247,7 @@ class Interpreter:
         return together and event.owner is not None and self.called(event.owner)
 
     def _next_step(self) -> int | None:
-        return next((i.optimizer for i in self._waiting if isinstance(i, StepEvent)), None)
+        return next((i.optimizer for i in self._waiting if isinstance(i, (StepEvent, PlainSteps))), None)
 
     def _new_run(self, earlier: Run | None = None) -> None:
         """Open a new run, or go on with an earlier one: models may be trained in turn."""
@@ -250,14 +266,33 @@ class Interpreter:
         )  # fmt: skip
         self._candidate, self._started, self._last_open = None, False, None
 
-    def _step(self, event: StepEvent) -> None:
+    def _stepped(self, optimizer: int) -> None:
         self._candidate = None
-        if event.optimizer not in self.run.optimizers:
-            self.run.optimizers.add(event.optimizer)
-            known = self._optimizers.get(event.optimizer)
+        if self._trained is not None:
+            self.pattern = pattern_of(self._trained[0], optimizer, self._trained[1])
+            self._trained = None
+        if optimizer not in self.run.optimizers:
+            self.run.optimizers.add(optimizer)
+            known = self._optimizers.get(optimizer)
             self.run.parameters |= known.parameters if known is not None else frozenset()
         self.start()
-        self.run.add_step(event)
+
+    def _plain(self, event: PlainSteps) -> None:
+        """Take steps whose samples are not recorded."""
+        run = self.run
+        self._stepped(event.optimizer)
+        opened = self.passes.plain(event)
+        for value, n_rows, step in zip(event.values, event.n_rows, event.steps, strict=True):
+            if not event.batches:
+                run.epoch += 1  # every step is one
+            if not math.isfinite(value):
+                self._not_finite("train", run.epoch)
+            run.step_loss = value if math.isnan(run.step_loss) else run.step_loss + value
+            run.step_samples += n_rows
+            run.add_step(step)
+        opened.epoch, opened.step = run.epoch, run.step
+        self._units = None
+        self._last_open = (opened, opened.n_events)
 
     def damage(self) -> None:
         """Mark what is going on as not complete: something of it was lost."""
@@ -277,7 +312,7 @@ class Interpreter:
         broken = not math.isfinite(event.value) and event.call.name != "unknown"
         if not attribution.classifies(event):
             if broken:
-                self._not_finite(event, run.epoch)
+                self._not_finite(event.phase, run.epoch)
             run.add_root(event, 0)
             return
         if event.match is None:
@@ -303,16 +338,17 @@ class Interpreter:
             opened.units = opened.units or (() if self._units is None else self._units.shares)
         self._units = None
         if broken:
-            self._not_finite(event, opened.epoch)
+            self._not_finite(event.phase, opened.epoch)
         opened.add(event, *without_padding(event, columns, ids, attribution.value(event)))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
+        self._trained = (event, opened) if event.phase == "train" else None
 
-    def _not_finite(self, event: LossEvent, epoch: int) -> None:
+    def _not_finite(self, phase: str | None, epoch: int) -> None:
         counters = self.counters
         counters.not_finite += 1
         if counters.first_not_finite is None:
-            split = "train" if event.phase == "train" else "val"
+            split = "train" if phase == "train" else "val"
             counters.first_not_finite = (split, epoch, self.run.step)
 
     # ------------------------------------------------------------------ end of a flush

@@ -8,12 +8,14 @@ every row of their input lies on the simplex.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from jupyter_lossacc.capture.journal import MAX_FROZEN
 from jupyter_lossacc.capture.reduction import reduce_rows, reduce_soft_rows, two_class_logits
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Call", "Reduced", "fold_columns", "read_call", "reduce_call"]
+__all__ = ["COLUMNS", "Call", "Calls", "Reduced", "fold_columns", "read_call", "reduce_call"]
 
 # Columns of a reduced batch, per sample: those of reduction.ROW_NAMES, then these.
 COLUMNS = ("predicted", "correct", "nll", "confidence", "margin", "target", "reported", "weight", "counted")
 N_COLUMNS = len(COLUMNS)
+_MAX_CALLS = 64
 NO_CLASS = -1.0  # target and prediction of samples that carry several labels or positions
 _REDUCTIONS = {0: "none", 1: "mean", 2: "sum"}
 _SIMPLEX_ROWS = 256  # rows looked at to tell whether predictions are probabilities
@@ -147,6 +150,40 @@ def read_call(name: str, rest: tuple[Any, ...], original: Callable[..., Any] | N
             return value
 
     return Call(name, word, weight if isinstance(weight, Tensor) else None, ignore, smoothing, unreduced, key)
+
+
+class Calls:
+    """Remembers what calls of loss functions mean.
+
+    Parameters
+    ----------
+    originals : dict
+        The loss functions behind the taps, by name.
+    """
+
+    def __init__(self, originals: dict[str, Callable[..., Any]]) -> None:
+        self.originals = originals
+        self._known: dict[Any, Call] = {}
+        self._last: tuple[str, tuple[Any, ...], Any] = ("", (), None)
+
+    def of(self, name: str, rest: tuple[Any, ...]) -> Call:
+        """Return the meaning of a call; `rest` is its target and all that follows."""
+        last, parameters = self._last, rest[1:]
+        if name == last[0] and len(parameters) == len(last[1]) and all(map(is_, parameters, last[1])):
+            known: Call = last[2]
+            return known
+        # A call that is remembered keeps its class weights alive, so their ids are not used again.
+        key = (name, *(id(v) if isinstance(v, Tensor) else v for v in parameters))
+        call = self._known.get(key)
+        if call is None:
+            call = read_call(name, rest, self.originals.get(name))
+            if any(v.numel() > MAX_FROZEN for v in parameters if isinstance(v, Tensor)):
+                return call  # these may be changed in place
+            if len(self._known) >= _MAX_CALLS:
+                self._known.clear()
+            self._known[key] = call
+        self._last = name, parameters, call
+        return call
 
 
 def task_of(name: str, logits: Tensor, targets: Tensor) -> str:

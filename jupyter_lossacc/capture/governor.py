@@ -21,6 +21,7 @@ SHARE = 0.03  # of the wall time that recording may take
 GRACE = 1.0  # seconds of recording that no run is spared: short ones are recorded in full
 WINDOW = 1.0  # seconds between decisions: one flush that had to wait for a core decides nothing
 MAX_EVERY = 8  # more would leave short epochs without any sample, and saves little: what remains are the taps
+MAX_EVERY_PASS = 64  # where every step is a pass of its own, there are passes enough
 # A tap in a training loop costs this many times "detach, append" in a loop of its own, because its
 # code is cold there (examples/bench.py: 6 to 8 us per entry against 0.9 us).
 _COLD = 8.0
@@ -70,6 +71,7 @@ class Governor:
         self.spent = 0.0
         self.grace = GRACE if grace is None else grace
         self._entry_cost = entry_cost
+        self._most = MAX_EVERY
         self._random = random.Random(0)  # noqa: S311 - and not the user's stream
         self._place = self._pick = 0
         self._window = (clock(), 0.0)
@@ -101,9 +103,14 @@ class Governor:
         share = (self.spent - before) / wall
         self._window = (now, self.spent)
         if share > SHARE:
-            self._set(min(2 * self.every, MAX_EVERY))
+            self._set(min(2 * self.every, self._most))
         elif share < SHARE / 3 and self.every > 1:
             self._set(self.every // 2)
+
+    def passes_are(self, *, steps: bool) -> None:
+        """Note whether every training step is a pass of its own, as with one batch that never changes."""
+        self._most = MAX_EVERY_PASS if steps else MAX_EVERY
+        self._set(min(self.every, self._most))
 
     def _set(self, every: int) -> None:
         if every != self.every:

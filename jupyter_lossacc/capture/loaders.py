@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "LoaderPass", "install_loaders"]
 
 _MARK = "_lossacc_pass"
+_MANY = 16  # entries of a batch that are looked at
 _SMALL = 1 << 16  # bytes: floating tensors up to this size may be targets
 Names = Callable[[Any, "FrameType | None"], tuple[str, ...]]
 
@@ -91,6 +92,7 @@ class Batch:
     size: int
     used: int = 0
     rows_used: int = 0
+    slim: bool = False  # only leaves that look like labels are kept
     seen: set[tuple[str, int]] = field(default_factory=set)  # (phase, first row) already recorded
 
 
@@ -249,7 +251,7 @@ class _Taps:
             indices = None if rows_are_samples(leaves, n_rows) else [indices]
         if isinstance(indices, list) and indices and indices[0] is not None:
             size = len(indices)
-            if leaves and max(len(leaf) if leaf.dim() else size for leaf in leaves) < size:
+            if leaves and all(leaf.dim() and leaf.size(0) < size for leaf in leaves):
                 indices, size = None, n_rows  # the collate function left samples out
             elif current.order is not None and leaves and n_rows != size:
                 current.indices_known = False  # the loader left samples out
@@ -263,7 +265,8 @@ class _Taps:
         self.n_batches += 1
         if self.n_batches == 1 and self.journal.first_batch is not None:
             self.journal.first_batch()
-        self.journal.n_bytes += sum(leaf.nbytes for leaf in leaves)
+        for leaf in leaves:
+            self.journal.n_bytes += leaf.nbytes
         self.journal.entries.append((BATCH, batch))
         if self.journal.learner is not None and self.journal.model is None:
             self.journal.learner.arm()
@@ -286,12 +289,19 @@ class _Taps:
 def _targets_in(data: Any) -> tuple[tuple[Tensor, ...], int]:
     """Tensors of a batch that could be targets, and the number of samples."""
     tensors = [value for value in _flatten(data) if isinstance(value, Tensor)]
-    size = next((len(tensor) for tensor in tensors if tensor.dim()), 1)
-    kept = tuple(t for t in tensors if not t.is_floating_point() or t.nbytes <= _SMALL)
-    return kept[:8], size
+    size = 1
+    for tensor in tensors:
+        if tensor.dim():
+            size = tensor.size(0)
+            break
+    kept = [t for t in tensors if not t.is_floating_point() or t.nbytes <= _SMALL]
+    return tuple(kept[:8]), size
 
 
 def _flatten(data: Any, depth: int = 2) -> list[Any]:
+    kind = type(data)
+    if (kind is list or kind is tuple) and len(data) <= _MANY and {*map(type, data)} == {Tensor}:
+        return data if kind is list else list(data)  # what most loaders give
     if isinstance(data, Tensor) or depth == 0:
         return [data]
     if isinstance(data, Mapping):
@@ -300,6 +310,6 @@ def _flatten(data: Any, depth: int = 2) -> list[Any]:
         values = getattr(data, "data", None)  # e.g. transformers.BatchEncoding
         return _flatten(values, depth - 1) if isinstance(values, Mapping) else []
     found: list[Any] = []
-    for value in data[:16]:
+    for value in data[:_MANY]:
         found += _flatten(value, depth - 1)
     return found

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.assembly import OpenPass
 from jupyter_lossacc.capture.runs import Run, Seen
+from jupyter_lossacc.capture.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.transfer import Landing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable
 
     from torch import Tensor
 
     from jupyter_lossacc.capture.events import LossEvent
     from jupyter_lossacc.capture.loaders import Batch, LoaderPass
+    from jupyter_lossacc.capture.plain import PlainSteps
     from jupyter_lossacc.capture.reduction import Sums
     from jupyter_lossacc.capture.sample_ids import Origin
     from jupyter_lossacc.capture.sink import Counters, Sink
@@ -31,7 +33,6 @@ __all__ = ["PassKeeper"]
 
 Ids = NDArray[np.int64]
 _SEEN_AGAIN = 0.5  # of a batch: the set is gone through again, not drawn from at random
-_BY_INPUT = -1  # stands for the tensor where samples come from none that is known
 
 
 class PassKeeper:
@@ -81,6 +82,27 @@ class PassKeeper:
         run.evaluated_since_train = False
         run.last_train = opened
         opened.step = run.step + 1
+        return opened
+
+    def plain(self, event: PlainSteps) -> OpenPass:
+        """Return the training pass of plain steps; where each is a pass, none of them is kept."""
+        run, group, batches = self.run, event.pattern.group, event.batches
+        run.splits.training_goes_on()
+        run.evaluated_since_train = False
+        if not batches:
+            before = run.open.get(("train", group[1]))
+            if before is not None:
+                self.finish(before, complete=True)
+            self._finish_over()
+            run.seen = Seen(replaced=run.seen.replaced)
+            self.counters.train_passes += len(event.steps)
+            return OpenPass(("train", group[1]), "train", run.epoch, "", group)
+        opened = run.last_train = self._train_with_loader(batches[0], revisited=False)
+        opened.last_number = batches[-1].number
+        run.samples_drawn += sum(batch.size for batch in batches[1:])
+        ids = batches[0].source.data.underlying([i for batch in batches for i in batch.indices])
+        run.splits.train_on(_root(opened), ids, opened.group)
+        opened.add_plain(event)
         return opened
 
     def unseen_training(self, batch: Batch | None) -> None:
@@ -226,10 +248,10 @@ class PassKeeper:
 
     def _train_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
         run, origin = self.run, event.origin
-        root = _memory(origin, ids)
+        root = memory_of(origin, ids)
         key = ("train", root)
         opened = run.open.get(key)
-        part = _part(origin, ())
+        part = part_of(origin, ())
         if part is not None:
             run.rows_cut_from = part[1]
         n_rows = run.rows_cut_from or (0 if origin is None else origin.n_rows)
@@ -249,8 +271,8 @@ class PassKeeper:
 
     def _eval_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
         run, origin = self.run, event.origin
-        root = _memory(origin, ids)
-        part = _part(origin, run.splits.groups) if ids is not None else None
+        root = memory_of(origin, ids)
+        part = part_of(origin, run.splits.groups) if ids is not None else None
         key = ("eval", root, part)
         opened = run.open.get(key)
         whole = origin is not None and origin.kept()
@@ -325,7 +347,7 @@ class PassKeeper:
         known = self.run.labels.get(split)
         if known is None:
             self.run.labels[split] = (root, ids, targets)
-        elif root == _BY_INPUT and self.recurring() is not True:
+        elif root == BY_INPUT and self.recurring() is not True:
             opened.ids_known = False  # no input has come again so far
         elif known[0] != root or streamed:
             _, before, now = np.intersect1d(known[1], ids, return_indices=True)
@@ -367,22 +389,6 @@ class PassKeeper:
         name = opened.name if opened.name and opened.name not in taken else "train_2"
         taken[name] = opened.group
         return name
-
-
-def _part(origin: Origin | None, known: Container[Any]) -> tuple[int, int] | None:
-    """Rows of the set that batches are cut out of, where it is a part of a larger tensor."""
-    part = None if origin is None else origin.part
-    if part is None or origin is None or part.n_rows >= origin.n_rows:
-        return None
-    place = (part.first, part.n_rows)
-    # A tensor that is gone may have been a batch's own, cut into micro-batches.
-    kept = part.kept() or ("memory", _memory(origin, origin.ids), place) in known
-    return place if kept else None
-
-
-def _memory(origin: Origin | None, ids: Ids | None) -> int:
-    """Return the number of the tensor that ids refer to; -1 where there is none."""
-    return _BY_INPUT if origin is None or ids is None else -1 - origin.key
 
 
 def _root(opened: OpenPass) -> int:

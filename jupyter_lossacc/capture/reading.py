@@ -7,13 +7,14 @@ the arithmetic is spread over many steps.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.criteria import Call, Reduced, read_call, reduce_call
+from jupyter_lossacc.capture.criteria import Calls, Reduced, reduce_call
 from jupyter_lossacc.capture.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.journal import (
     BACKWARD,
@@ -22,15 +23,15 @@ from jupyter_lossacc.capture.journal import (
     INDEX,
     INPUT,
     LOSS,
-    MAX_FROZEN,
     OPTIMIZER,
     OUTPUT,
     STEP,
     Entry,
 )
 from jupyter_lossacc.capture.light import reduce_light, thinnable
+from jupyter_lossacc.capture.plain import Pattern, take_plain
 from jupyter_lossacc.capture.sample_ids import BatchBook, Origins
-from jupyter_lossacc.capture.transfer import Landing
+from jupyter_lossacc.capture.transfer import Chunk
 from jupyter_lossacc.capture.units import want_units
 from jupyter_lossacc.capture.unseen import Made, UnseenLosses
 
@@ -42,26 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 _MAX_IN_FLIGHT = 64
-
-
-class _Chunk:
-    """Events of one flush whose values may still be on their way."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-        self.tensors: list[Tensor] = []
-        self.fill: list[Callable[[list[Tensor]], None]] = []
-        self.landing = Landing([])
-
-    def start(self) -> None:
-        """Start the copies to the host."""
-        self.landing, self.tensors = Landing(self.tensors), []
-
-    def want(self, tensors: list[Tensor], use: Callable[[list[Tensor]], None]) -> None:
-        """Ask for host copies of `tensors`, to be given to `use`."""
-        at = len(self.tensors)
-        self.tensors += tensors
-        self.fill.append(lambda host: use(host[at : at + len(tensors)]))
 
 
 class Reader:
@@ -86,7 +67,7 @@ class Reader:
         contain: Callable[[str, Exception], None],
         governor: Governor,
     ) -> None:
-        self.originals = originals
+        self.calls = Calls(originals)
         self.deliver = deliver
         self.contain = contain
         self.governor = governor
@@ -98,19 +79,27 @@ class Reader:
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._prints: Tensor | None = None  # of the rows that the model was given last
         self._printed: list[tuple[LossEvent, Tensor]] = []
-        self._calls: dict[Any, Call] = {}
         self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
         self._thinnable: dict[Any, bool] = {}
-        self._flying: deque[_Chunk] = deque()
+        self._pick_next = False  # the next training batch was picked to be recorded
+        self.pattern: Pattern | None = None  # of the last training step
+        self._flying: deque[Chunk] = deque()
 
     def read(self, entries: list[Entry]) -> None:
         """Read the entries of one flush and deliver what has landed."""
         items: list[Any] = []
+        chunk = Chunk(items)
         losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]] = []
         scalars: list[tuple[Any, str, Any]] = []
         if self.governor.every > 1:
             self._trained = frozenset(n for e in entries if e[0] == BACKWARD for n in e[1])
-        for entry in entries:
+        at = 0
+        while at < len(entries):
+            at += self._plain(entries, at, chunk, scalars)
+            if at == len(entries):
+                break
+            entry = entries[at]
+            at += 1
             self._order += 1
             evaluated = self.unseen.before(entry, self._order)
             if evaluated is not None:
@@ -127,9 +116,8 @@ class Reader:
                     items.append(trained[0])
                     losses.append(trained)
                     scalars.append(_criterion_of(trained))
-        chunk = _Chunk(items)
         self._reduce(chunk, losses)
-        _want_scalars(chunk, scalars)
+        chunk.want_scalars(scalars)
         self._want_prints(chunk)
         want_units(chunk.want, items)
         entries.clear()
@@ -139,14 +127,38 @@ class Reader:
         self._flying.append(chunk)
         self.drain()
 
+    def _plain(self, entries: list[Entry], at: int, chunk: Chunk, scalars: list[Any]) -> int:
+        """Read the plain steps from entry `at` on at once; return how many entries they were."""
+        pattern = self.pattern
+        if self.governor.every == 1 or pattern is None or not self.unseen.idle or self._pick_next:
+            return 0
+        found, wanted, self._pick_next = take_plain(
+            pattern, entries, at, (self.calls.of, partial(self._step, scalars=scalars)), self.governor.takes
+        )
+        if not found.steps:
+            return 0
+        for batch in found.batches:
+            self.book.add(batch)
+            batch.used, batch.rows_used = batch.used + 1, batch.size
+            batch.seen.add(("train", 0))
+        n = len(found.steps) * pattern.n_entries
+        self._order += n
+        found.order = self._order
+        chunk.items.append(found)
+        chunk.want(wanted, found.fill)
+        self._recent.clear()
+        self._prints = None
+        self.unseen.last_loss = entries[at + n - 3][3].untyped_storage().data_ptr()
+        return n
+
     def close(self) -> None:
         """Read what still waits for a loss that does not come."""
         evaluated = self.unseen.take_evaluation(self._order + 1)
         if evaluated is not None:
             self._order += 1
-            chunk = _Chunk([evaluated[0]])
+            chunk = Chunk([evaluated[0]])
             self._reduce(chunk, [evaluated])
-            _want_scalars(chunk, [_criterion_of(evaluated)])
+            chunk.want_scalars([_criterion_of(evaluated)])
             chunk.start()
             self._flying.append(chunk)
 
@@ -205,16 +217,7 @@ class Reader:
         if kind == BACKWARD:
             item = self._root(entry, scalars)
         elif kind == STEP:
-            item = StepEvent(self._order, entry[1], float("nan"))
-            rate, norm, *rest = entry[2:]
-            if isinstance(rate, tuple):
-                rate, item.other_rates = rate[0], tuple(map(_host_number, rate[1:]))
-            if isinstance(norm, tuple):
-                norm, item.clipped_at = norm
-            pairs = zip(
-                ("learning_rate", "grad_norm", "update_ratio", "dead_share"), (rate, norm, *rest), strict=True
-            )
-            scalars += [(item, name, value) for name, value in pairs if value is not None]
+            item = self._step(entry, scalars)
         elif kind == OPTIMIZER:
             item = OptimizerEvent(self._order, *entry[1:])
         elif kind == OUTPUT:
@@ -223,6 +226,22 @@ class Reader:
             item = entry[1]
             if kind == BATCH:
                 self.book.add(item)
+        return item
+
+    def _step(self, entry: Entry, scalars: list[Any]) -> StepEvent:
+        _, optimizer, rate, norm, ratio, dead = entry
+        item = StepEvent(self._order, optimizer, float("nan"))
+        if isinstance(rate, tuple):
+            rate, item.other_rates = rate[0], tuple(map(_host_number, rate[1:]))
+        if isinstance(norm, tuple):
+            norm, item.clipped_at = norm
+        if type(rate) is float:
+            item.learning_rate, rate = rate, None
+        for name, value in (
+            ("learning_rate", rate), ("grad_norm", norm), ("update_ratio", ratio), ("dead_share", dead)
+        ):  # fmt: skip
+            if value is not None:
+                scalars.append((item, name, value))
         return item
 
     def _root(self, entry: Entry, scalars: list[Any]) -> RootEvent:
@@ -236,7 +255,7 @@ class Reader:
     def _loss(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> LossEvent:
         _, name, number, logits, rest, output, version, target_version, training = entry
         target = rest[0].detach() if rest[0].requires_grad else rest[0]
-        event = LossEvent(self._order, self._call(name, rest), number, training, logits.data_ptr())
+        event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
         event.phase = "eval" if number < 0 else None
         event.match = self.book.by_memory(rest[0])
         if event.match is not None:
@@ -265,6 +284,9 @@ class Reader:
         """Whether a training batch is one of those whose samples are not recorded."""
         if self.governor.every == 1:
             return False
+        if self._pick_next:
+            self._pick_next = False
+            return False
         kind = (event.call.key, logits.dim(), target.dim(), target.dtype)
         found = self._thinnable.get(kind)
         if found is None:
@@ -273,24 +295,12 @@ class Reader:
             found = self._thinnable[kind] = thinnable(event.call, logits, target)
         return found and not self.governor.takes()
 
-    def _call(self, name: str, rest: tuple[Any, ...]) -> Call:
-        # A cached call keeps its class weights alive, so their ids are not used again.
-        key = (name, *(id(v) if isinstance(v, Tensor) else v for v in rest[1:]))
-        call = self._calls.get(key)
-        if call is None:
-            call = read_call(name, rest, self.originals.get(name))
-            if len(self._calls) >= 64:
-                self._calls.clear()
-            if all(v.numel() <= MAX_FROZEN for v in rest[1:] if isinstance(v, Tensor)):
-                self._calls[key] = call
-        return call
-
-    def _want_prints(self, chunk: _Chunk) -> None:
+    def _want_prints(self, chunk: Chunk) -> None:
         for event, prints in self._printed:
             chunk.want([prints], lambda host, event=event: setattr(event, "prints", host[0].numpy()))  # type: ignore[misc]
         self._printed = []
 
-    def _reduce(self, chunk: _Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+    def _reduce(self, chunk: Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
         groups: dict[Any, list[tuple[LossEvent, Tensor, Tensor, Tensor]]] = {}
         for item in losses:
             event, logits, target, _ = item
@@ -316,7 +326,7 @@ class Reader:
                 for event, *_ in group:
                     event.dropped = True
 
-    def _reduce_group(self, chunk: _Chunk, group: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+    def _reduce_group(self, chunk: Chunk, group: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
         first = group[0]
         joined = len(group) > 1
         thin = first[0].thin
@@ -373,22 +383,3 @@ def _host_number(value: Any) -> float:
 
 def _criterion_of(made: Made) -> tuple[LossEvent, str, Tensor]:
     return made[0], "criterion", made[3].double().mean()
-
-
-def _want_scalars(chunk: _Chunk, scalars: list[tuple[Any, str, Any]]) -> None:
-    """Read all single values of a flush at once, device by device."""
-    by_device: dict[Any, list[tuple[Any, str, Tensor]]] = {}
-    for item, name, value in scalars:
-        if isinstance(value, Tensor):
-            by_device.setdefault(value.device, []).append((item, name, value.detach().reshape(())))
-        else:
-            setattr(item, name, float(value))
-    for group in by_device.values():
-        same = len({value.dtype for *_, value in group}) == 1
-        stacked = torch.stack([value if same else value.double() for *_, value in group]).double()
-
-        def use(host: list[Tensor], group: list[tuple[Any, str, Tensor]] = group) -> None:
-            for (item, name, _), value in zip(group, host[0].tolist(), strict=True):
-                setattr(item, name, value)
-
-        chunk.want([stacked], use)

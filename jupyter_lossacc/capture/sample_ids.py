@@ -20,15 +20,28 @@ from torch import Tensor
 from torch.multiprocessing import reductions
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from jupyter_lossacc.capture.loaders import Batch
 
-__all__ = ["BatchBook", "Holding", "Match", "Origin", "Origins", "index_rows"]
+__all__ = [
+    "BY_INPUT",
+    "BatchBook",
+    "Holding",
+    "Match",
+    "Origin",
+    "Origins",
+    "index_rows",
+    "memory_of",
+    "part_of",
+]
 
 Ids = NDArray[np.int64]
 StorageWeakRef: Any = reductions.StorageWeakRef
 _RECENT = 8  # used batches whose targets are kept for comparison
 _MAX_ORIGINS = 4096
 _LONG = 8  # more micro-batches than a batch is cut into
+BY_INPUT = -1  # stands for the tensor where samples come from none that is known
 _MAX_WAITING = 64  # batches fetched ahead of their loss
 
 
@@ -54,10 +67,14 @@ class BatchBook:
 
     def trim(self) -> None:
         """Let the targets of older batches go, once everything that may need them has been read."""
+        n_used = 0
         for batch in self._recent:
-            if batch.used and any(not leaf.is_floating_point() for leaf in batch.leaves):
-                batch.leaves = tuple(leaf for leaf in batch.leaves if not leaf.is_floating_point())
-        n_used = sum(1 for b in self._recent if b.used)
+            if batch.used:
+                n_used += 1
+                if not batch.slim:
+                    batch.slim = True
+                    labels = tuple([leaf for leaf in batch.leaves if not leaf.is_floating_point()])
+                    batch.leaves = labels or batch.leaves
         while len(self._recent) > _RECENT and (n_used > _RECENT or len(self._recent) > _MAX_WAITING):
             oldest = self._recent.popleft()
             n_used -= 1 if oldest.used else 0
@@ -303,6 +320,22 @@ class Origins:
         part = self._set(source, origin.ids)
         made = Origin(origin.key, ids, origin.storage, False, origin.n_rows, None, part)
         self._derived[storage._cdata] = (StorageWeakRef(storage), made)
+
+
+def part_of(origin: Origin | None, known: Container[Any]) -> tuple[int, int] | None:
+    """Rows of the set that batches are cut out of, where it is a part of a larger tensor."""
+    part = None if origin is None else origin.part
+    if part is None or origin is None or part.n_rows >= origin.n_rows:
+        return None
+    place = (part.first, part.n_rows)
+    # A tensor that is gone may have been a batch's own, cut into micro-batches.
+    kept = part.kept() or ("memory", memory_of(origin, origin.ids), place) in known
+    return place if kept else None
+
+
+def memory_of(origin: Origin | None, ids: Ids | None) -> int:
+    """Return the number of the tensor that ids refer to; -1 where there is none."""
+    return BY_INPUT if origin is None or ids is None else -1 - origin.key
 
 
 def index_rows(index: Any) -> Ids | None:

@@ -6,12 +6,15 @@ flushes ask whether the copies have landed. Only the end of the recording may wa
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Landing"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Chunk", "Landing"]
 
 _streams: dict[torch.device, Any] = {}
 
@@ -64,3 +67,41 @@ class Landing:
                 self._host = [t.cpu() for t in self._tensors]
         host, self._tensors, self._host = self._host, [], []
         return host
+
+
+class Chunk:
+    """Events of one flush whose values may still be on their way."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.tensors: list[Tensor] = []
+        self.fill: list[Callable[[list[Tensor]], None]] = []
+        self.landing = Landing([])
+
+    def start(self) -> None:
+        """Start the copies to the host."""
+        self.landing, self.tensors = Landing(self.tensors), []
+
+    def want(self, tensors: list[Tensor], use: Callable[[list[Tensor]], None]) -> None:
+        """Ask for host copies of `tensors`, to be given to `use`."""
+        at = len(self.tensors)
+        self.tensors += tensors
+        self.fill.append(lambda host: use(host[at : at + len(tensors)]))
+
+    def want_scalars(self, scalars: list[tuple[Any, str, Any]]) -> None:
+        """Ask for single values, (object, attribute, value): all at once, device by device."""
+        by_device: dict[Any, list[tuple[Any, str, Tensor]]] = {}
+        for item, name, value in scalars:
+            if isinstance(value, Tensor):
+                by_device.setdefault(value.device, []).append((item, name, value.detach().reshape(())))
+            else:
+                setattr(item, name, float(value))
+        for group in by_device.values():
+            same = len({value.dtype for *_, value in group}) == 1
+            stacked = torch.stack([value if same else value.double() for *_, value in group]).double()
+
+            def use(host: list[Tensor], group: list[tuple[Any, str, Tensor]] = group) -> None:
+                for (item, name, _), value in zip(group, host[0].tolist(), strict=True):
+                    setattr(item, name, value)
+
+            self.want([stacked], use)

@@ -32,6 +32,11 @@ class UnseenLosses:
         self._value: Tensor | None = None  # what the user's own criterion made of that output
         self.last_loss = 0  # memory of the last known loss's input
 
+    @property
+    def idle(self) -> bool:
+        """Whether no output waits for its loss."""
+        return self._output is None
+
     def output(self, entry: Entry) -> None:
         """Take an output, unless a loss was computed on it inside the module already."""
         _, tensor, *_ = entry

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from jupyter_lossacc.capture import reading
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.governor import MAX_EVERY, SENTENCE, SHARE, Governor
+from jupyter_lossacc.capture.governor import MAX_EVERY, MAX_EVERY_PASS, SENTENCE, SHARE, Governor
 from jupyter_lossacc.diagnosis.summary import summarize
 from tests.capture import loops
-from tests.capture.truth import TRUTH, Net, Sink, make_data
+from tests.capture.truth import TRUTH, Net, Sink, make_data, make_loaders
 
 if TYPE_CHECKING:
     from jupyter_lossacc.records import Pass
@@ -34,7 +36,18 @@ STYLES = (
     "next_tokens_shifted_by_hand",
     "focal_loss_as_a_function",
     "lbfgs_closure",
+    "one_batch_for_ever",
+    "accumulated_by_adding_gradients",
+    "last_batch_of_one_sample",
+    "validation_with_gradients",
+    "validation_batch_in_every_step",
+    "batches_as_dictionaries",
+    "subsets_of_subsets_of_concatenated_datasets",
+    "k_folds",
+    "two_models_trained_in_turn",
+    "blocks_trained_in_alternating_epochs",
 )
+SINGLE = ("full_batch", "one_batch_for_ever")  # every step is a pass
 
 
 class Clock:
@@ -124,15 +137,51 @@ class Thinned(Governor):
     def took(self, seconds: float, n_entries: int) -> None:
         """Decide nothing."""
 
+    def passes_are(self, *, steps: bool) -> None:
+        """Stay as it is."""
+
+
+def one_batch_for_ever() -> None:
+    x, y = make_data()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for epoch in range(1, 200):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if epoch % 70 == 0:
+            with torch.no_grad():
+                F.cross_entropy(model(x[:20]), y[:20])
+
+
+def accumulated_by_adding_gradients() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(4):
+        for i, (x, y) in enumerate(train_loader):
+            F.cross_entropy(model(x), y).backward()
+            if i % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
+OWN = {f.__name__: f for f in (one_batch_for_ever, accumulated_by_adding_gradients)}
+
 
 def record(name: str, every: int) -> Sink:
     TRUTH.reset()
+    TRUTH.quiet = name in OWN
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - what users draw from
     random.seed(0)
     sink = Sink()
     with Capture(sink, governor=Thinned(every)):
-        loops.LOOPS[name]()
+        (OWN.get(name) or loops.LOOPS[name])()
     return sink
 
 
@@ -170,14 +219,46 @@ def test_thinning_leaves_out_training_samples_and_nothing_else(name: str) -> Non
             assert same(rows(part), rows(whole))
             assert (part.accumulators is None) == (whole.accumulators is None)
             continue
-        if name != "full_batch":
+        if name not in SINGLE:
             assert part.n_total == len(whole.predictions) > len(part.predictions)
         assert str(part.loss) == str(whole.loss) or not len(part.predictions)
         remaining = [str(r) for r in rows(whole)]
         for row in rows(part):
             remaining.remove(str(row))
     assert not found
-    assert (n_left_out > 0) == (name == "full_batch")
+    assert (n_left_out > 0) == (name in SINGLE)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain_tutorial", "one_batch_for_ever", "k_folds", "ignored_samples_and_batches"]
+)
+def test_plain_steps_are_read_many_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    take = reading.take_plain
+
+    def counted(*args: Any) -> Any:
+        found = take(*args)
+        taken.append(len(found[0].steps))
+        return found
+
+    monkeypatch.setattr(reading, "take_plain", counted)
+    record(name, 1)
+    assert not taken
+    record(name, 1000)
+    assert max(taken) > 2
+
+
+def test_steps_that_are_passes_are_thinned_further_until_a_loader_comes() -> None:
+    clock = Clock()
+    governor = Governor(clock=clock, entry_cost=0.0, grace=1.0)
+    governor.begin()
+    governor.passes_are(steps=True)
+    for _ in range(100):
+        clock.now += 1.0
+        governor.took(0.5, 0)
+    assert governor.every == MAX_EVERY_PASS
+    governor.passes_are(steps=False)
+    assert governor.every == MAX_EVERY
 
 
 def test_a_pass_none_of_whose_samples_were_recorded_claims_nothing() -> None:

@@ -329,7 +329,7 @@ def test_no_value_is_read_from_a_device() -> None:
 
     sink = Sink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jupyter_lossacc.capture.reading.Landing", Nothing)
+        patch.setattr("jupyter_lossacc.capture.transfer.Landing", Nothing)
         patch.setattr("jupyter_lossacc.capture.passes.Landing", Nothing)
         with Capture(sink) as capture:
             small_loop("meta")
