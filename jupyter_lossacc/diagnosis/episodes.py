@@ -8,7 +8,8 @@ It *holds on new data* when it passes the same bar with the sampling error of th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import hypot
+from functools import cached_property, lru_cache
+from math import hypot, inf, isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,7 @@ def _comparable(series: tuple[EpochSummary, ...]) -> tuple[EpochSummary, ...]:
     """Return the latest passes that may be compared: finite, and over a split of constant size."""
     kept: list[EpochSummary] = []
     for summary in reversed(series):
-        if not (np.isfinite(summary.reported_loss) and np.isfinite(summary.accuracy)):
+        if not (isfinite(summary.reported_loss) and isfinite(summary.accuracy)):
             continue
         if kept and abs(summary.n_samples - kept[0].n_samples) > 0.02 * kept[0].n_samples:
             break
@@ -102,7 +103,7 @@ class _Split:
     curves: Curves
     bars: Bars
 
-    @property
+    @cached_property
     def epochs(self) -> NDArray[np.int64]:
         return np.array([s.epoch for s in self.passes])
 
@@ -193,14 +194,24 @@ def _curves(passes: tuple[EpochSummary, ...]) -> Curves:
     )
 
 
+@lru_cache(maxsize=16)
+def _base_rate_loss(support: bytes, dtype: str) -> float:
+    """Loss of guessing with the class shares, nats; infinite for fewer than two classes.
+
+    Kept, because as a rule it is the same in all epochs of a run.
+    """
+    counts = np.frombuffer(support, dtype)
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(shares * np.log(shares)).sum()) if len(shares) > 1 else inf
+
+
 def _is_high(summary: EpochSummary) -> bool:
     """Whether the loss is high for the accuracy it comes with; only likelihoods can be judged."""
-    if summary.loss.name not in _LIKELIHOODS or not np.isfinite(summary.nll):
+    if summary.loss.name not in _LIKELIHOODS or not isfinite(summary.nll):
         return False
-    if summary.classes is not None and summary.classes.support.sum() > 0:
-        shares = summary.classes.support / summary.classes.support.sum()
-        shares = shares[shares > 0]
-        if len(shares) > 1 and summary.nll >= _NEAR_CHANCE * float(-(shares * np.log(shares)).sum()):
+    if summary.classes is not None:
+        support = summary.classes.support
+        if summary.nll >= _NEAR_CHANCE * _base_rate_loss(support.tobytes(), support.dtype.str):
             return True
     factor, nats = _ABOVE_CALIBRATED
     calibrated = summary.calibrated_nll

@@ -59,21 +59,30 @@ def loss_contributions(
         None when the reported loss cannot be traced to the samples.
     """
     reported = predictions.reported_loss[rows].astype(np.float64)
-    targets, nll = predictions.targets[rows], predictions.nll[rows]
-    if not np.isfinite(reported).any():
-        reported = nll.astype(np.float64)
+    finite = np.isfinite(reported)
+    if not finite.any():
+        reported = predictions.nll[rows].astype(np.float64)
+        finite = np.isfinite(reported)
         if not np.isclose(summary.nll, summary.reported_loss, rtol=0.02, atol=1e-6):
             return None
     weights = summary.loss.class_weights
-    unweighted = weights is not None and np.allclose(reported, nll, rtol=1e-3, atol=1e-6)
-    if weights is not None and unweighted and 0 <= targets.min() <= targets.max() < len(weights):
-        reported = reported * np.asarray(weights)[targets]
-    mean = float(np.mean(reported[np.isfinite(reported)])) if np.isfinite(reported).any() else 0.0
+    if weights is not None:
+        reported = _weighted(reported, predictions, np.asarray(weights), rows)
+        finite = np.isfinite(reported)
+    mean = float(np.mean(reported if finite.all() else reported[finite])) if finite.any() else 0.0
     if mean == 0 or not np.isfinite(summary.reported_loss):
         return reported
     scale = summary.reported_loss / mean
     # A scale far from one means that the criterion adds a term which is no property of a sample.
     return reported * scale if weights is not None or 0.5 < scale < 2 else None
+
+
+def _weighted(reported: Floats, predictions: Predictions, weights: Floats, rows: Rows) -> Floats:
+    """Losses times the weight of their class, where they were recorded without it."""
+    targets, nll = predictions.targets[rows], predictions.nll[rows]
+    unweighted = np.allclose(reported, nll, rtol=1e-3, atol=1e-6)
+    known = unweighted and 0 <= targets.min() <= targets.max() < len(weights)
+    return np.asarray(reported * weights[targets]) if known else reported
 
 
 def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> SamplingError | None:
@@ -113,8 +122,10 @@ def sampling_error(recording: Recording, passes: tuple[EpochSummary, ...]) -> Sa
         if part is None:
             return None
         with np.errstate(invalid="ignore"):  # samples with an infinite loss are left out below
-            loss = weight * part + (loss if loss.size else 0.0)
-        accuracy = weight * predictions.correct[rows] + (accuracy if accuracy.size else 0.0)
+            part *= weight
+            loss = part if not loss.size else np.add(loss, part, out=loss)
+        right = np.multiply(predictions.correct[rows], weight, dtype=np.float64)
+        accuracy = right if not accuracy.size else np.add(accuracy, right, out=accuracy)
     finite = np.isfinite(loss)
     kept = ids[rows][finite] if ids is not None else np.empty(0, np.int64)
     n = 0 if ids is None else _count(ids)  # a sample that a pass holds twice is one sample still

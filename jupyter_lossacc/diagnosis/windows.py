@@ -104,20 +104,30 @@ def _significant(
     return trends, sign
 
 
+def _loss_moves(curves: Curves, first: Ints, last: Ints, bars: Bars) -> tuple[Trends, Ints]:
+    """Trends of the loss along stretches, and which of them are a rise or a fall that counts."""
+    least = np.maximum(bars.loss_least, bars.loss_share * np.abs(curves.loss_moments.mean(first, last)))
+    return _significant(curves.loss_sums, first, last, bars.critical(first, last), least)
+
+
 def which_kinds(
-    curves: Curves, first: Ints, last: Ints, bars: Bars, *, anchored: bool = False
+    curves: Curves,
+    first: Ints,
+    last: Ints,
+    bars: Bars,
+    *,
+    anchored: bool = False,
+    moves: tuple[Trends, Ints] | None = None,
 ) -> Mapping[EpisodeKind, Floats]:
     """Judge stretches: per kind the strength of each, 0 where it is not of that kind.
 
     The strength is the weaker of the two movements in units of its critical value (the loss alone
     where accuracy is flat) times the root of the length. Beside a rising loss accuracy counts as flat
     up to twice the margin, lest a clear rise go unmentioned while accuracy is still open; elsewhere
-    its 90 % interval must lie within the margin.
+    its 90 % interval must lie within the margin. `moves` are the moves of the loss, where known.
     """
     for_loss, for_accuracy = bars.critical(first, last), bars.critical(first, last, anchored=anchored)
-    mean_loss = np.abs(curves.loss_moments.mean(first, last))
-    least = np.maximum(bars.loss_least, bars.loss_share * mean_loss)
-    loss, loss_sign = _significant(curves.loss_sums, first, last, for_loss, least)
+    loss, loss_sign = _loss_moves(curves, first, last, bars) if moves is None else moves
     accuracy, accuracy_sign = _significant(
         curves.accuracy_sums, first, last, for_accuracy, bars.accuracy_least
     )
@@ -161,15 +171,13 @@ def _strongest_apart(first: Ints, last: Ints, strength: Floats) -> list[int]:
     return chosen
 
 
-def _loss_segments(curves: Curves, first: Ints, last: Ints, bars: Bars) -> tuple[Ints, Ints]:
+def _loss_segments(first: Ints, last: Ints, moves: tuple[Trends, Ints]) -> tuple[Ints, Ints]:
     """Find the stretches over which the loss alone rises, and those over which it falls.
 
     Rises do not overlap each other, nor do falls; but a steep fall stays significant beyond its turning
     point, and must not take the first epochs of the rise that follows.
     """
-    least = np.maximum(bars.loss_least, bars.loss_share * np.abs(curves.loss_moments.mean(first, last)))
-    critical = bars.critical(first, last)
-    trends, sign = _significant(curves.loss_sums, first, last, critical, least)
+    trends, sign = moves
     rises = _strongest_apart(first, last, np.abs(trends.score) * (sign > 0))
     falls = _strongest_apart(first, last, np.abs(trends.score) * (sign < 0))
     return first[rises + falls], last[rises + falls]
@@ -281,12 +289,13 @@ class Search:
     def __init__(self, curves: Curves, bars: Bars) -> None:
         self._curves, self._bars = curves, bars
         scan = stretches(len(curves))
-        segments = _loss_segments(curves, *scan, bars)
+        moves = _loss_moves(curves, *scan, bars)
+        segments = _loss_segments(*scan, moves)
         self._anchored = len(segments[0])
         self._first = np.concatenate([segments[0], scan[0]])
         self._last = np.concatenate([segments[1], scan[1]])
         by_loss = which_kinds(curves, *segments, bars, anchored=True)
-        by_scan = which_kinds(curves, *scan, bars)
+        by_scan = which_kinds(curves, *scan, bars, moves=moves)
         self._judged = {kind: np.concatenate([by_loss[kind], by_scan[kind]]) for kind in MOVING + FLAT}
 
     def place(self, kinds: tuple[EpisodeKind, ...], taken: Sequence[Window]) -> list[Window]:

@@ -3,9 +3,7 @@
 A validation curve is a trend plus a *wobble* that the optimiser adds anew at every epoch. The wobble
 is taken as a first-order autoregression whose coefficient and local standard deviation are measured
 from what a running quadratic leaves over; a change along a straight line fitted to a window is then
-compared with the standard error that such a wobble gives it. All windows of a series are
-judged at once from cumulative sums, so the cost is that of the number of windows and not of their
-lengths.
+compared with the standard error that such a wobble gives it, for all windows at once.
 """
 
 from __future__ import annotations
@@ -37,11 +35,10 @@ Ints = NDArray[np.int64]
 # plateaus show about 0.05 (median). Beyond 0.5 a wobble is a slow wander: it does move these curves.
 MOST_RHO = 0.5
 _RHO_STEP = 0.1
-# Fewer epochs than these say too little about the autocorrelation.
-_RHO_EPOCHS = 20
+_RHO_EPOCHS = 20  # fewer say too little about the autocorrelation
 _RHO_WINDOW = 15
-# Running quadratic over 7 epochs (Savitzky and Golay, Anal. Chem. 36, 1964), smoothed over +-10 epochs.
-_QUADRATIC_EPOCHS = 7
+_RHO_MOST = 40  # more residuals make the margin no smaller: a longer run asks more often
+_QUADRATIC_EPOCHS = 7  # running quadratic (Savitzky and Golay, Anal. Chem. 36, 1964)
 _LOCAL_EPOCHS = 10
 _CUT = 12.0
 _KEPT = 0.965  # mean of a squared normal variable cut at 12 times its median
@@ -90,9 +87,9 @@ def wobble_rho(values: Floats) -> float:
     r"""Autocorrelation to grant the wobble of a series: an upper estimate, at most `MOST_RHO`.
 
     The lag-one correlation of the residuals from a running quadratic over 15 epochs is turned into
-    the coefficient of the AR(1) noise that would leave it, plus :math:`1.5 / \sqrt n`, rounded up to
-    a tenth. The first third of the series is left out: there the trend bends more than a quadratic
-    can, which would pass for autocorrelation.
+    the coefficient of the AR(1) noise that would leave it, plus :math:`1.5 / \sqrt n` for n residuals
+    (40 at most), rounded up to a tenth. The first third of the series is left out: there the trend
+    bends more than a quadratic can, which would pass for autocorrelation.
 
     Parameters
     ----------
@@ -102,6 +99,12 @@ def wobble_rho(values: Floats) -> float:
     -------
     float
         `MOST_RHO` for series of fewer than 20 epochs and for constant ones.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=300)
+    >>> wobble_rho(noise), wobble_rho(np.cumsum(noise))
+    (0.3, 0.5)
     """
     n = len(values)
     if n < _RHO_EPOCHS:
@@ -114,7 +117,7 @@ def wobble_rho(values: Floats) -> float:
         return MOST_RHO
     rhos, expected = _residual_correlation()
     lag_one = float(residuals[1:] @ residuals[:-1]) / power
-    estimate = float(np.interp(lag_one, expected, rhos)) + 1.5 / np.sqrt(len(residuals))
+    estimate = float(np.interp(lag_one, expected, rhos)) + 1.5 / np.sqrt(min(len(residuals), _RHO_MOST))
     return float(min(MOST_RHO, round(np.ceil(max(estimate, 0.0) / _RHO_STEP) * _RHO_STEP, 1)))
 
 
@@ -135,10 +138,10 @@ def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floa
     r"""Local standard deviation of the epoch-to-epoch wobble of a series.
 
     At each epoch :math:`r_t` is the residual of a quadratic fitted to the seven nearest epochs, and
-    :math:`d_j` its variance under unit AR(1) noise, j being the epoch's place among the seven; then
-    :math:`s_t^2` is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 10`, but at
-    least half its median over the series. A term counts for no more than 12 times the median of those
-    epochs: where the first epochs bend too steeply for the quadratic, that is not wobble.
+    :math:`d_j` its variance under unit AR(1) noise, j being its place among the seven; then :math:`s_t^2`
+    is the mean of :math:`r_u^2 / d_j` over the epochs :math:`|u - t| \le 10`, but at least half its
+    median over the series. A term counts for no more than 12 times the median of those epochs: a bend of
+    the first epochs too steep for the quadratic is not wobble.
 
     Parameters
     ----------
@@ -146,13 +149,18 @@ def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floa
     rho : float
         Autocorrelation of the wobble between successive epochs.
     floor : float
-        Smallest standard deviation to return, in units of `values`.
+        Smallest standard deviation to return.
 
     Returns
     -------
     ndarray of shape (n_epochs,)
-        Standard deviation, in units of `values`; infinite for series of fewer than 5 epochs, of which
-        no wobble can be told from a trend.
+        In units of `values`; infinite for fewer than 5 epochs: no wobble can be told from a trend there.
+
+    Examples
+    --------
+    >>> noisy = np.linspace(2.0, 0.5, 300) + np.random.default_rng(0).normal(0, 0.02, 300)
+    >>> float(wobble(noisy, rho=0.0).mean().round(3))
+    0.02
     """
     n = len(values)
     length = min(_QUADRATIC_EPOCHS, n)
@@ -168,14 +176,15 @@ def wobble(values: Floats, *, rho: float = MOST_RHO, floor: float = 0.0) -> Floa
 def running_median(values: Floats) -> Floats:
     """Median of the seven epochs nearest to each: keeps steps and slopes, drops bursts of three or fewer.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_epochs,)
-
     Returns
     -------
     ndarray of shape (n_epochs,)
         The first and the last four values are those of the first and the last seven epochs.
+
+    Examples
+    --------
+    >>> running_median(np.array([1.0, 1, 1, 1, 9, 9, 9, 1, 1, 1, 1, 5, 5, 5, 5]))
+    array([1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 5., 5., 5., 5.])
     """
     length = min(_QUADRATIC_EPOCHS, len(values))
     medians = np.median(np.lib.stride_tricks.sliding_window_view(values, length), axis=1)
@@ -184,9 +193,12 @@ def running_median(values: Floats) -> Floats:
 
 
 def slope_weights(length: int) -> Floats:
-    """Weights that turn a window of `length` values into the change along its least-squares line.
+    """Weights that turn `length` values into the change along their least-squares line, first to last.
 
-    The change is slope times (length - 1): from the first epoch of the window to the last.
+    Examples
+    --------
+    >>> round(float(slope_weights(11) @ (0.1 * np.arange(11))), 6)  # ten steps of 0.1
+    1.0
     """
     t = np.arange(length) - (length - 1) / 2
     return np.asarray(t / (t @ t) * (length - 1), dtype=np.float64)
@@ -207,8 +219,12 @@ def slope_inflation(length: int, rho: float = MOST_RHO) -> float:
     r"""How much AR(1) noise inflates the variance of a slope over white noise of equal variance.
 
     :math:`w^\top R w / w^\top w` with :math:`R_{tu} = \rho^{|t-u|}` and w the slope's weights, from
-    the closed sum :math:`\sum_t w_t w_{t+k}` of a straight line; it tends to
-    :math:`(1 + \rho) / (1 - \rho)` for long windows.
+    a closed sum; it tends to :math:`(1 + \rho) / (1 - \rho)` for long windows.
+
+    Examples
+    --------
+    >>> slope_inflation(50, 0.0), round(slope_inflation(5000, 0.5), 2)
+    (1.0, 3.0)
     """
     return float(_inflation_table(max(64, 1 << length.bit_length()), rho)[length])
 
@@ -299,8 +315,7 @@ def knot_interval(
 
     Parameters
     ----------
-    series : tuple of ndarray of shape (n_epochs,)
-    wobbles : tuple of ndarray of shape (n_epochs,)
+    series, wobbles : tuple of ndarray of shape (n_epochs,)
     knots : ndarray of int, shape (n_knots,)
         Candidate indices, ascending, strictly inside the series.
 
@@ -308,6 +323,12 @@ def knot_interval(
     -------
     best, low, high : int
         Index of the best knot and the ends of the interval.
+
+    Examples
+    --------
+    >>> hinge = np.maximum(np.arange(40.0) - 15, 0)  # level up to epoch 15
+    >>> knot_interval((0.05 * hinge, 0.01 * hinge), (np.full(40, 0.05), np.full(40, 0.02)), np.arange(5, 35))
+    (15, 13, 17)
     """
     t = np.arange(len(series[0]), dtype=np.float64)
     line = np.broadcast_to(np.stack([np.ones_like(t), t], axis=1), (len(knots), len(t), 2))
@@ -338,8 +359,7 @@ def ramp_ends(
 
     Parameters
     ----------
-    series : tuple of ndarray of shape (n_epochs,)
-    wobbles : tuple of ndarray of shape (n_epochs,)
+    series, wobbles : tuple of ndarray of shape (n_epochs,)
     knots : ndarray of int, shape (n_knots,)
         Candidate indices, ascending; the first and the last epoch are always among them.
 
@@ -350,6 +370,12 @@ def ramp_ends(
     gain : float
         Summed squared residuals of one straight line through everything less those of the best pair,
         in units of the long-run variance :math:`s^2 (1 + \rho) / (1 - \rho)`.
+
+    Examples
+    --------
+    >>> ramp = np.clip((np.arange(60) - 20.0) / 10, 0, 1)  # level, up from epoch 20 to 30, level
+    >>> ramp_ends((ramp,), (np.full(60, 0.05),), np.arange(60))[:2]
+    (20, 30)
     """
     last = len(series[0]) - 1
     knots = np.union1d(knots, [0, last])

@@ -144,7 +144,9 @@ def test_real_digits_show_both_rising_before_the_training_ends():
     assert shown["val", "both_rise"] <= 80
     (episode,) = [e for e in find_episodes(without(digits(), "train")) if e.kind == "both_rise"]
     losses = np.array([s.reported_loss for s in digits().series("val")])
-    assert abs(episode.start_epoch - (1 + int(np.argmin(losses)))) <= 8
+    # The loss is level from epoch 22 to 36, where it is lowest, and accuracy rises all along.
+    assert losses[episode.start_epoch - 1] - losses.min() <= 0.03
+    assert episode.start_epoch <= 8 + 1 + int(np.argmin(losses))
 
 
 def test_shown_epochs_never_overlap_and_a_vanished_episode_stays_retracted():

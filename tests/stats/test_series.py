@@ -100,7 +100,7 @@ def test_autocorrelation_is_granted_where_it_is_there():
         rho: np.mean([wobble_rho(autoregression(generator, 80, rho)) for _ in range(100)])
         for rho in (0.0, 0.5)
     }
-    assert granted[0.0] < 0.35
+    assert granted[0.0] < 0.4
     assert granted[0.5] > 0.45
     assert wobble_rho(np.zeros(40)) == MOST_RHO
     assert wobble_rho(generator.normal(size=12)) == MOST_RHO

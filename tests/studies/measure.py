@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 # Seeds that no bar and no rule was ever looked at with; README.md says which are spent.
 HEALTHY_SEEDS = range(200, 215)
 NULL_SEEDS = range(20_000, 20_200)
+LONG_SEEDS = range(80_000, 80_060)  # nulls of more than 60 epochs
 STUCK_SEEDS = range(30_000, 30_200)
 PLANTED_SEEDS = range(1000, 1012)
+LATE_SEEDS = range(2000, 2004)
 TURNOVER_SEEDS = range(1000, 1030)
 POSITIVE_SEEDS = range(200, 202)
 RISES = (0.0, 0.01, 0.02, 0.03, 0.05)
 SIZES = (200, 500, 1000, 3000)
 TURNOVER = pi / 3
+LATE_SIZES = (200, 1000)
+LATE_RISES = (0.0, 0.02, 0.05)
+BEFORE = 60  # epochs before the turn of a long run, which goes on for 90
 # Epochs, autocorrelation of the wobble, and how many runs of each null: most where most is at stake.
-LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 30))
+LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 60), (300, 0.5, 40))
 STUCK_LENGTHS = ((60, 0.5, 100), (60, 0.3, 40), (60, 0.0, 40), (20, 0.5, 100))
 LONG = (("rises", "stays"), ("stays", "falls"), ("stays", "stays"), ("learns", "learns"))
 
@@ -89,13 +94,13 @@ def healthy_run(index: int, seed: int) -> dict[str, Any]:
     }
 
 
-def null_run(loss: str, accuracy: str, rho: float, n_epochs: int, seed: int) -> list[str]:
-    """Kinds that were shown though one of their movements is absent."""
+def null_run(loss: str, accuracy: str, rho: float, n_epochs: int, seed: int) -> dict[str, int]:
+    """Kinds that were shown though one of their movements is absent, and the epoch when each first was."""
     n = simulated.SIZES[seed % len(simulated.SIZES)]
     curves = simulated.null_curves(loss, accuracy, n_epochs=n_epochs, rho=rho, n_samples=n, seed=seed)
     high = np.ones(n_epochs, bool) if loss == "high" else None
     kinds = (simulated.NULLS | simulated.STUCK)[loss, accuracy]
-    return sorted(shown_of_curves(*curves, n, kinds, high))
+    return {str(kind): n for kind, n in sorted(shown_of_curves(*curves, n, kinds, high).items())}
 
 
 def _outcome(recording: Any) -> dict[str, Any]:
@@ -103,9 +108,11 @@ def _outcome(recording: Any) -> dict[str, Any]:
     seen = watch(recording)
     standing = [(epoch, e) for epoch, episodes in seen for e in episodes if not e.retracted]
     rises = [(epoch, e) for epoch, e in standing if e.kind == "both_rise"]
+    alarms = [epoch for epoch, e in standing if e.harmful]
     return {
         "shown": bool(rises),
-        "anything harmful": any(e.harmful for _, e in standing),
+        "anything harmful": bool(alarms),
+        "first alarm": alarms[0] if alarms else None,
         "first": rises[0][0] if rises else None,
         "start": rises[-1][1].start_epoch if rises else None,
         "holds": any(e.holds_on_new_data == "yes" for _, e in rises),
@@ -116,6 +123,11 @@ def _outcome(recording: Any) -> dict[str, Any]:
 def planted_run(n: int, rise: float, seed: int) -> dict[str, Any]:
     """Watch a simulated run in which both rise over the last twenty epochs."""
     return _outcome(simulated.planted(n_samples=n, accuracy_rise=rise, seed=seed))
+
+
+def late_run(n: int, rise: float, seed: int) -> dict[str, Any]:
+    """Watch a simulated run of 150 epochs in which both rise over the last ninety."""
+    return _outcome(simulated.planted(n_samples=n, accuracy_rise=rise, before=BEFORE, epochs=90, seed=seed))
 
 
 def turnover_run(loss: str, n: int, seed: int) -> dict[str, Any]:
@@ -151,7 +163,7 @@ def _null_jobs() -> tuple[tuple[Any, ...], ...]:
         (*path, rho, n_epochs, seed)
         for n_epochs, rho, runs in LENGTHS
         for path in (simulated.NULLS if n_epochs <= 60 else LONG)
-        for seed in NULL_SEEDS[:runs]
+        for seed in (NULL_SEEDS if n_epochs <= 60 else LONG_SEEDS)[:runs]
     )
 
 
@@ -175,6 +187,11 @@ STUDIES = {
     "planted": Study(
         tuple((n, rise, seed) for seed in PLANTED_SEEDS for n in SIZES for rise in RISES),
         planted_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
+    ),
+    "late": Study(
+        tuple((n, rise, seed) for seed in LATE_SEEDS for n in LATE_SIZES for rise in LATE_RISES),
+        late_run,
         (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
     ),
     "turnover": Study(

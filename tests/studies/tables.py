@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from tests.studies import simulated
 from tests.studies.baselines import NAMES
-from tests.studies.measure import RISES, SIZES
+from tests.studies.measure import BEFORE, LATE_RISES, LATE_SIZES, RISES, SIZES
 from tests.studies.trainings import HEALTHY, POSITIVE
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def healthy_table(rows: Rows) -> str:
 
 def null_table(rows: Rows) -> str:
     """False alarms on simulated curves, by null, length and autocorrelation."""
-    cells: dict[tuple[Any, ...], list[list[str]]] = {}
+    cells: dict[tuple[Any, ...], list[dict[str, int]]] = {}
     for (loss, accuracy, rho, n_epochs, _), kinds in rows:
         cells.setdefault((n_epochs, rho, loss, accuracy), []).append(kinds)
     lines = []
@@ -69,8 +69,18 @@ def null_table(rows: Rows) -> str:
         counts = Counter(kind for kinds in shown for kind in kinds)
         by_kind = ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items())) or "none"
         rate = _rate(sum(map(bool, shown)), len(shown))
-        lines.append([str(n_epochs), str(rho), loss, accuracy, rate, by_kind])
-    return _table(["epochs", "ρ", "loss", "accuracy", "any false kind (95 % bound)", "by kind"], lines)
+        late = str(sum(min(kinds.values(), default=0) > 60 for kinds in shown)) if n_epochs > 60 else ""
+        lines.append([str(n_epochs), str(rho), loss, accuracy, rate, late, by_kind])
+    head = [
+        "epochs",
+        "ρ",
+        "loss",
+        "accuracy",
+        "any false kind (95 % bound)",
+        "first after epoch 60",
+        "by kind",
+    ]
+    return _table(head, lines)
 
 
 def turnover_table(rows: Rows) -> str:
@@ -109,6 +119,33 @@ def planted_table(rows: Rows) -> str:
     lines.append(["population", "loss, nats", *(f"{loss - start[0]:+.2f}" for loss, _ in ends)])
     lines.append(["population", "accuracy", *(f"{100 * (a - start[1]):+.1f} pp" for _, a in ends)])
     return _table(["samples", "", *(f"accuracy +{100 * rise:.0f} pp" for rise in RISES)], lines)
+
+
+def late_table(rows: Rows) -> str:
+    """What is shown of a rise that begins late in a long run, and after how many of its epochs."""
+    lines = []
+    for n in LATE_SIZES:
+        for rise in LATE_RISES:
+            found = [row for (m, r, _), row in rows if (m, r) == (n, rise)]
+            alarms, rises = (
+                sorted(r[what] - BEFORE for r in found if r[what] is not None)
+                for what in ("first alarm", "first")
+            )
+            shown = _share([r["shown"] for r in found])
+            lines.append(
+                [
+                    str(n),
+                    f"+{100 * rise:.0f} pp",
+                    _share([r["anything harmful"] for r in found]),
+                    " ".join(map(str, alarms)) or "none",
+                    shown,
+                    " ".join(map(str, rises)) or "none",
+                ]
+            )
+    return _table(
+        ["samples", "accuracy", "any shown", "epochs after the turn", "both_rise shown", "epochs after"],
+        lines,
+    )
 
 
 def positive_table(rows: Rows) -> str:
@@ -154,5 +191,6 @@ TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
     "stuck": {"stuck": null_table},
     "turnover": {"turnover": turnover_table},
     "planted": {"planted": planted_table},
+    "late": {"late": late_table},
     "positive": {"positive": positive_table, "rules": rules_table},
 }

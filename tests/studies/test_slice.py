@@ -9,7 +9,9 @@ import pytest
 from tests.studies import live, simulated
 from tests.studies.__main__ import HERE, read_results, tables
 from tests.studies.measure import (
+    LATE_SEEDS,
     LENGTHS,
+    LONG_SEEDS,
     NULL_SEEDS,
     PLANTED_SEEDS,
     STUCK_LENGTHS,
@@ -17,6 +19,7 @@ from tests.studies.measure import (
     STUDIES,
     TURNOVER_SEEDS,
     healthy_run,
+    late_run,
     null_run,
     planted_run,
     turnover_run,
@@ -50,7 +53,7 @@ def test_false_alarms_on_healthy_runs_are_within_the_target():
 
 @pytest.mark.parametrize(
     ("name", "n_epochs", "rho", "least"),
-    # Runs of 150 epochs miss the target, which README.md says.
+    # Of longer runs a cell holds too few to be judged alone: see the next test.
     [("nulls", *cell) for cell in LENGTHS if cell[0] <= 60] + [("stuck", *cell) for cell in STUCK_LENGTHS],
 )
 def test_false_alarms_on_simulated_runs_are_within_the_target(name, n_epochs, rho, least):
@@ -62,6 +65,21 @@ def test_false_alarms_on_simulated_runs_are_within_the_target(name, n_epochs, rh
     for shown in cells.values():
         assert len(shown) == least
         assert sum(shown) <= 0.05 * len(shown)
+
+
+@pytest.mark.parametrize("n_epochs", [150, 300])
+def test_long_runs_are_within_the_target_and_add_next_to_nothing_after_epoch_60(n_epochs):
+    shown = [kinds for (_, _, _, n, _), kinds in RESULTS["nulls"].items() if n == n_epochs]
+    assert len(shown) >= 160
+    assert sum(map(bool, shown)) <= 0.05 * len(shown)
+    assert sum(min(kinds.values(), default=0) > 60 for kinds in shown) <= 0.01 * len(shown)
+
+
+def test_a_rise_late_in_a_long_run_is_shown_before_the_run_ends():
+    runs = RESULTS["late"]
+    assert sum(row["anything harmful"] for row in runs.values()) >= 0.95 * len(runs)
+    large = [row["shown"] for (n, rise, _), row in runs.items() if n == 1000 and rise >= 0.02]
+    assert sum(large) >= 0.75 * len(large)
 
 
 def test_a_movement_of_this_validation_set_alone_is_not_said_to_hold():
@@ -82,6 +100,14 @@ def test_simulated_runs_give_what_is_committed(loss, accuracy, n_epochs, rho):
     false = next((seed for seed, kinds in found.items() if kinds), NULL_SEEDS[1])
     for seed in {NULL_SEEDS[0], false}:
         assert null_run(loss, accuracy, rho, n_epochs, seed) == found[seed]
+
+
+def test_long_runs_give_what_is_committed():
+    for n_epochs in (150, 300):
+        found = {s: RESULTS["nulls"]["rises", "stays", 0.5, n_epochs, s] for s in LONG_SEEDS[:40]}
+        seed = max(found, key=lambda seed: min(found[seed].values(), default=0))
+        assert null_run("rises", "stays", 0.5, n_epochs, seed) == found[seed]
+    assert late_run(1000, 0.05, LATE_SEEDS[0]) == RESULTS["late"][1000, 0.05, LATE_SEEDS[0]]
 
 
 @pytest.mark.parametrize(("loss", "accuracy"), simulated.STUCK)
