@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, spoken, window
+from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, spoken, window
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -28,6 +28,13 @@ for x, y in val_loader:
     total += loss.detach().double() * len(y)
     count += len(y)
 print(float(total / count))            # mean over samples; not total / len(val_loader)
+"""
+CODE_OF_POSITIONS = """total, count = 0.0, 0
+for x, y in val_loader:                 # logits (n, classes, positions), targets (n, positions)
+    loss = F.cross_entropy(model(x), y, reduction="none")     # 0 where y is the ignore_index
+    total += (loss.sum(dim=1) / (y != ignore_index).sum(dim=1)).sum().item()
+    count += len(y)
+print(total / count)                    # mean over samples, each the mean of its positions
 """
 
 
@@ -81,12 +88,9 @@ def _judge(w: Window, first: float, last: float) -> Finding:
         cause=ID,
         verdict=verdict,
         share=Estimate(share, unit="share") if np.isfinite(share) and verdict != "rejected" else None,
-        statement=(
-            f"The reported {spoken(w.split)} loss changed by {change:+.4f} {epochs_of(w)}, the mean over "
-            "the samples "
-            f"by {last - first:+.4f}; the averaging accounts for the difference of {artifact:+.4f}."
-        ),
-        because=f"of its averaging: over the samples the mean changed by {last - first:+.3f} only",
+        statement=_statement(w, change, last - first, artifact),
+        because=f"of its averaging: the mean over the samples changed by {last - first:+.3f} nats, the "
+        f"reported loss by {change:+.3f}",
         evidence=(
             evidence(
                 "largest distance from the mean over samples", largest, "share", f"> {SMALL}", largest > SMALL
@@ -104,14 +108,43 @@ def _judge(w: Window, first: float, last: float) -> Finding:
             value=last,
             actual=w.end.reported_loss,
         ),
-        action="Add up loss times batch size and divide by the number of samples; average neither batch "
-        "means nor sums.",
+        action=_action(w),
         experiment=Experiment(
-            code=CODE,
-            prediction=f"The value printed is {last:.4f} at epoch {w.end.epoch}.",
-            result=f"Computed from the records: {last:.4f}.",
+            code=CODE_OF_POSITIONS if _of_positions(w) else CODE,
+            prediction=f"The value printed is {last:.4f} nats at epoch {w.end.epoch}.",
+            result=f"Computed from the records: {last:.4f} nats.",
         ),
         strength=float(np.clip(abs(share), 0, 1)) if np.isfinite(share) else 0.0,
+    )
+
+
+def _of_positions(w: Window) -> bool:
+    """Tell whether a sample has many labels (pixels, words), of which samples may have different numbers."""
+    return w.end.loss.task == "dense"
+
+
+def _action(w: Window) -> str:
+    if not _of_positions(w):
+        return (
+            "Add up loss times batch size and divide by the number of samples; average neither batch means "
+            "nor sums."
+        )
+    return (
+        "Decide what counts once. To read the loss beside the accuracy, average it over samples, as the "
+        "accuracy is; to read it per position, average the accuracy over positions as well."
+    )
+
+
+def _statement(w: Window, reported: float, plain: float, artifact: float) -> str:
+    why = (
+        " A sample counts once per labelled position in the reported loss, and once in the accuracy."
+        if _of_positions(w)
+        else ""
+    )
+    return (
+        f"From epoch {w.start.epoch} to {w.end.epoch} the reported {spoken(w.split)} loss changed by "
+        f"{reported:+.4f} nats, the mean of the samples' own losses by {plain:+.4f}: the averaging accounts "
+        f"for the difference of {artifact:+.4f}.{why}"
     )
 
 

@@ -163,8 +163,7 @@ def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> 
         cause=CAUSE.id,
         verdict=_verdict(rare, w, episode),
         statement=_statement(rare, w, stuck),
-        because=f"{name_classes(w.recording, rare.classes.tolist())}, with {percent(rare.trained)} of the "
-        f"training samples, carries {share_text(rare.share)} of the {'loss' if stuck else 'loss change'}",
+        because=_because(rare, w, stuck),
         share=rare.share,
         evidence=_evidence(rare, w, stuck),
         counterfactual=_counterfactual(rare, w, stuck),
@@ -173,6 +172,14 @@ def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> 
         sample_ids=_samples(rare, before, after, stuck),
         overlay=_overlay(rare, w),
         strength=float(np.clip(rare.share.value, 0, 1)) if np.isfinite(rare.share.value) else 0.0,
+    )
+
+
+def _because(rare: Rare, w: Window, stuck: bool) -> str:
+    carry = "carries" if rare.classes.size == 1 else "carry"
+    return (
+        f"{name_classes(w.recording, rare.classes.tolist())}, with {percent(rare.trained)} of the training "
+        f"samples, {carry} {share_text(rare.share)} of the {'loss' if stuck else 'loss change'}"
     )
 
 

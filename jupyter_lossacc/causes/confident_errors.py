@@ -161,7 +161,7 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
     if few.sure > FEW * few.n:
         return f"{who}: more than the {percent(FEW)} that could count as a few samples carrying {what}."
     return (
-        f"{who}; the {len(few.rows)} that already were at epoch {few.chosen_at} carry {text(few.share)} of "
+        f"{who}; the {len(few.rows)} that were so at epoch {few.chosen_at} carry {text(few.share)} of "
         f"{what}: without them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats "
         f"instead of {w.start.nll:.3f} to {w.end.nll:.3f}."
     )

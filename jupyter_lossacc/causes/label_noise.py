@@ -75,8 +75,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         share=_share(recording, episode, doubtful),
         statement=_statement(noise, compared, split, verdict),
         because=(
-            f"about {percent(noise.floor.flip_rate)} of the {spoken(split)} labels look wrong "
-            f"[{100 * noise.low:.0f}, {100 * noise.high:.0f}] and a surer model pays more for each"
+            f"about {percent(noise.floor.flip_rate)} [{100 * noise.low:.0f}, {100 * noise.high:.0f}] of the "
+            f"{spoken(split)} labels look wrong, and a surer model pays more for each"
         ),
         evidence=_evidence(noise),
         counterfactual=_without(recording, noise, doubtful) if verdict == "supported" else None,
@@ -180,7 +180,7 @@ def _evidence(n: Noise) -> tuple[Evidence, ...]:
     rate, llr = n.floor.flip_rate, n.floor.llr
     rows = [
         evidence("wrong labels, noise-floor fit", rate, "share", f">= {RATE}", rate >= RATE),
-        evidence("likelihood gained by the floor", llr, "2 nats", f"> {GAIN:.0f}", llr > GAIN),
+        evidence("log-likelihood gained by the floor, twice", llr, "nats", f"> {GAIN:.0f}", llr > GAIN),
         evidence("model better than the largest class", float(n.learned), "truth", "", n.learned),
     ]
     if n.sure is not None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE"]
 
 ID = "overconfidence"
+FELL = 0.005  # of accuracy; less is no fall
 WARM = 1.15  # temperatures of healthy runs lie in 0.84-1.10
 SCORE = 3.3  # two-sided p < 0.001
 GAIN = 10.83  # chi-squared, one degree of freedom, p < 0.001
@@ -59,16 +60,29 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             value=b.repaired,
             actual=b.nll,
         ),
-        action=(
-            "Accuracy and ranking are untouched, so training may go on: choose the epoch by the calibrated "
-            f"loss and divide its logits by the temperature ({b.temperature:.2f} at epoch {w.end.epoch}). To "
-            "keep the model modest while it trains: label smoothing 0.1, weight decay, dropout, more data "
-            "or augmentation."
-        ),
+        action=_action(w, b),
         experiment=_experiment(w, found),
         sample_ids=_getting_worse(w),
         overlay=calibrated_curve(recording, w.split),
         strength=_of_level(b) if level else (b.cost - a.cost) / max(w.loss_change, 1e-12),
+    )
+
+
+def _action(w: Window, b: Miscalibration) -> str:
+    repair_it = (
+        f"divide its logits by the temperature ({b.temperature:.2f} at epoch {w.end.epoch}), which changes "
+        "no prediction"
+    )
+    if w.accuracy_change < -FELL:
+        first = (
+            f"Accuracy fell meanwhile, which no temperature mends: keep the epoch with the lowest calibrated "
+            f"loss and {repair_it}."
+        )
+    else:
+        first = f"Training may go on: choose the epoch by the calibrated loss and {repair_it}."
+    return (
+        f"{first} To keep the model modest while it trains: label smoothing 0.1, weight decay, dropout, more "
+        "data or augmentation."
     )
 
 
@@ -123,7 +137,7 @@ def _evidence(r: Repair, *, level: bool) -> tuple[Evidence, ...]:
     rows = [
         evidence("temperature at the end", b.temperature, "1", f"> {WARM}", b.temperature > WARM),
         evidence("score test of temperature 1", b.score_z, "z", f"> {SCORE}", b.score_z > SCORE),
-        evidence("likelihood gained by one temperature", b.llr, "2 nats", f"> {GAIN}", b.llr > GAIN),
+        evidence("log-likelihood gained by a temperature, twice", b.llr, "nats", f"> {GAIN}", b.llr > GAIN),
     ]
     if level:
         share = _of_level(b)

@@ -29,7 +29,7 @@ class Moved(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"Done from the records: class 1 from a probability of {self.probability:.3f} on (chosen on four "
+            f"Done from the records: class 1 from a probability of {self.probability:.3g} on (chosen on four "
             f"fifths of the samples, measured on the rest) gives a balanced accuracy of "
             f"{100 * self.after:.1f} % instead of {100 * self.before:.1f} %."
         )

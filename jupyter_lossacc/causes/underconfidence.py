@@ -112,7 +112,7 @@ def _evidence(w: Window, r: Repair) -> tuple[Evidence, ...]:
         ),
         evidence("temperature at the end", b.temperature, "1", f"< {COLD}", b.temperature < COLD),
         evidence("score test of temperature 1", b.score_z, "z", f"< {SCORE}", b.score_z < SCORE),
-        evidence("likelihood gained by one temperature", b.llr, "2 nats", f"> {GAIN}", b.llr > GAIN),
+        evidence("log-likelihood gained by a temperature, twice", b.llr, "nats", f"> {GAIN}", b.llr > GAIN),
         evidence("change factor of the temperature", cooling, "ratio", "< 0.95", cooling < 0.95),
     ]
     if w.before is not None and w.after is not None:

@@ -53,8 +53,8 @@ def _finding(verdict: Verdict, ratio: float, z: float, per_epoch: float, n_passe
         cause=ID,
         verdict=verdict,
         statement=(
-            f"The training targets come in {percent(ratio)} of the runs that a random order has (median of "
-            f"{n_passes} epochs, {z:+.0f} standard deviations)"
+            f"From one training sample to the next the class changes {percent(ratio)} as often as in a "
+            f"random order (median of {n_passes} epochs, {z:+.0f} standard deviations)"
             + (
                 f": neighbouring samples share a class, so each of the {per_epoch:.0f} steps of an epoch "
                 "pulls "
@@ -63,7 +63,8 @@ def _finding(verdict: Verdict, ratio: float, z: float, per_epoch: float, n_passe
                 else "."
             )
         ),
-        because=f"the training targets arrive sorted: {percent(ratio)} of the runs of a random order",
+        because=f"the training samples arrive sorted: their class changes {percent(ratio)} as often as in a "
+        "random order",
         evidence=(
             evidence(
                 "runs of equal targets against random order", ratio, "1", f"< {FEW_RUNS}", ratio < FEW_RUNS

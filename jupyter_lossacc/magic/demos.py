@@ -233,6 +233,22 @@ DEMOS: dict[str, Demo] = {
         watched="squared_error",
         epochs=12,
     ),
+    "averaging_artifact": Demo(
+        "One sentence in five has ten words, the others one: the loss averages words, accuracy sentences.",
+        "def sentences(n, seed):\n"
+        '    "The long ones are hard to tell; -100 stands where there is no word."\n'
+        "    x, y = draw([2 * n] * 5, spread=0.8, seed=seed)\n"
+        "    x, y = x.reshape(n, 10, 20), y.reshape(n, 10)\n"
+        "    long = torch.arange(n) % 5 == 0\n"
+        "    x[long] += 2.0 * torch.randn(x[long].shape, generator=torch.Generator().manual_seed(seed))\n"
+        "    word = long[:, None] | (torch.arange(10) == 0)\n"
+        "    return x, torch.where(word, y, -100)\n\n\n"
+        "def mean_over_words(z, y):\n"
+        "    return nn.functional.cross_entropy(z.transpose(1, 2), y)\n\n\n"
+        "train, val = sentences(100, seed=2), sentences(1000, seed=3)\n",
+        criterion="mean_over_words",
+        epochs=30,
+    ),
     "class_weights_changed": Demo(
         "The weight of the rare class grows from epoch to epoch, and the measured loss with it.",
         "train = draw([540, 60], spread=2.5, seed=2)\nval = draw([900, 100], spread=2.5, seed=3)\n",

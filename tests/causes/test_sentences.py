@@ -83,7 +83,7 @@ def test_confident_errors_counts_at_the_end_and_says_when_it_chose() -> None:
     p = found.recording.predictions("val", end)
     sure = int(((p.correct < 0.5) & (p.confidence >= 0.9)).sum())
     assert f.statement.startswith(f"{sure} of {len(p):,} ")
-    assert f"the {len(f.sample_ids)} that already were at epoch {end - 1} carry" in f.statement
+    assert f"the {len(f.sample_ids)} that were so at epoch {end - 1} carry" in f.statement
 
 
 def test_too_many_confident_errors_are_refused_with_the_reason_and_without_a_share() -> None:
