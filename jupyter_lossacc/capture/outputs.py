@@ -96,14 +96,19 @@ class _Hook:
 
     def __init__(self, taps: OutputTaps) -> None:
         self.taps = taps
+        self.seen = False  # the module is among those whose outputs were seen
 
     def __call__(self, module: Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
             return  # constant for a compiler, which then sees an empty hook
-        journal = self.taps.journal
+        taps, journal = self.taps, self.taps.journal
+        trained = type(output) is Tensor and output.requires_grad and self.seen
+        if trained and taps.n_covered >= _COVERED and journal.learner is None and not journal.wants_inputs:
+            return  # most steps of most trainings end here
         if journal.here():
+            self.seen = True
             try:
-                self.taps.note(module, inputs, output)
+                taps.note(module, inputs, output)
             except Exception as error:
                 journal.contain("output", error)
 
