@@ -100,7 +100,7 @@ class ByHand(Nothing):
 
 @dataclass
 class Training:
-    """One training: a name, a model, and how many steps or epochs make a block."""
+    """One training: a name, and a block of it, long enough that what is written to disk falls into it."""
 
     name: str
     classes: int
@@ -217,10 +217,10 @@ def trainings() -> list[Training]:
     few, many = torch.randint(0, 10, (6400,)), torch.randint(0, 1000, (6400,))
     tokens = torch.randint(0, 100, (640, 33))
     return [
-        without_loader("tiny MLP, fixed tensors, 10 classes", mlp(10), 10, 500),
-        without_loader("tiny MLP, fixed tensors, 1,000 classes", mlp(1000), 1000, 200),
-        with_loader("tiny MLP, DataLoader, 10 classes", mlp(10), x, few, 10, 64),
-        with_loader("tiny MLP, DataLoader, 1,000 classes", mlp(1000), x, many, 1000, 64),
+        without_loader("tiny MLP, fixed tensors, 10 classes", mlp(10), 10, 2500),
+        without_loader("tiny MLP, fixed tensors, 1,000 classes", mlp(1000), 1000, 1000),
+        with_loader("tiny MLP, DataLoader, 10 classes", mlp(10), x, few, 10, 64, epochs=5),
+        with_loader("tiny MLP, DataLoader, 1,000 classes", mlp(1000), x, many, 1000, 64, epochs=5),
         with_loader("small CNN, 28x28", cnn(), torch.randn(2048, 1, 28, 28), few[:2048], 10, 64),
         with_loader("ResNet-18-like, 32x32", resnet(), torch.randn(512, 3, 32, 32), few[:512], 10, 32),
         with_loader("small transformer, 1,024 tokens", transformer(), tokens[:, :-1], tokens[:, 1:], 100, 32),
