@@ -28,6 +28,7 @@ __all__ = ["CAUSE"]
 ID = "fluctuation"
 MIN_EPOCHS = 5
 MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
+MUCH = 1.25  # mean of the later half over that of the earlier, from which on a loss is not called usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ID,
             f"The {spoken(w.split)} loss is not finite at epoch {last.epoch}: there is no wobble to measure.",
         )
-    m = _movement(w, rises=rising_window(recording, episode) is not None)
+    m = _movement(w, rises=rising_window(recording, episode) is not None or _much_higher(w))
     blank = answers_one_class(last)
     return Finding(
         cause=ID,
@@ -82,6 +83,16 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         strength=0.1,
     )
+
+
+def _much_higher(w: Window) -> bool:
+    """Tell whether the loss has grown far above its lowest though single epochs wobble too much to say so."""
+    losses = np.array([s.nll for s in w.inside if np.isfinite(s.nll)])
+    half = len(losses) // 2
+    if half < MIN_EPOCHS:
+        return False
+    early, late = losses[:half].mean(), losses[-half:].mean()
+    return bool(late > MUCH * early and late - early > 3 * np.sqrt(2 / half) * epoch_noise(losses))
 
 
 def _movement(w: Window, *, rises: bool) -> _Movement:

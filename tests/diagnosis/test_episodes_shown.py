@@ -7,8 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jupyter_lossacc.causes.cause import window
+from jupyter_lossacc.causes.fluctuation import _much_higher
+from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes, settled
 from tests.diagnosis.test_episodes import curves, noisy
+from tests.studies import simulated
 from tests.studies.live import watch
 from tests.studies.simulated import part
 
@@ -98,3 +102,18 @@ def test_what_stands_at_the_end_of_a_real_run_is_what_is_found_at_once():
     *_, (_, last) = watch(recording)
     ended = settled(replace(recording, shown=last))
     assert [e for e in ended if not e.retracted] == list(find_episodes(recording))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_rise_beside_a_very_noisy_accuracy_is_said_where_no_stretch_can_be_marked(seed, monkeypatch):
+    monkeypatch.setattr(simulated, "_COMMON", 0.15)  # accuracy wobbles by three to five points
+    run = simulated.planted(n_samples=200, accuracy_rise=0.0, loss_rise=1.04, before=15, epochs=15, seed=seed)
+    assert not [e for e in find_episodes(run) if e.harmful]
+    headline = diagnose(run, ())[-1].headline
+    assert headline.startswith(("Validation loss rises by", "Validation loss has risen by"))
+    level = simulated.planted(
+        n_samples=200, accuracy_rise=0.0, loss_rise=0.0, before=15, epochs=15, seed=seed
+    )
+    since_lowest = window(level, None)
+    assert since_lowest is not None
+    assert not _much_higher(since_lowest)
