@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, spoken
+from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, points, spoken
 from jupyter_lossacc.causes.wording import Followed, follow_classes, name_classes
 from jupyter_lossacc.records import (
     Counterfactual,
@@ -179,9 +179,8 @@ def _statement(w: Window, t: Trends) -> str:
         f"{spoken(w.split).capitalize()} {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
         "got worse and, along their trends, "
         f"add {up:+.3f} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better and add "
-        f"{down:+.3f}; the recall of the first group changed by {_mean(t.recall, t.worse):+.3f}, of the "
-        "second by "
-        f"{_mean(t.recall, t.better):+.3f}."
+        f"{down:+.3f}; the recall of the first group changed by {points(_mean(t.recall, t.worse))}, of the "
+        f"second by {points(_mean(t.recall, t.better))}."
     )
 
 

@@ -96,9 +96,9 @@ def _supported(last: EpochSummary) -> Finding:
         statement=(
             f"Every {spoken(last.split)} output passed to {last.loss.name} already is a probability, and the "
             f"criterion applies another {layer}: with {k} classes the loss cannot fall below {lowest:.3f} "
-            f"however right the model is; at epoch {last.epoch} it is {last.reported_loss:.3f}."
+            f"nats however right the model is; at epoch {last.epoch} it is {last.reported_loss:.3f}."
         ),
-        because=f"the {layer} is applied twice, and the loss cannot fall below {lowest:.3f}",
+        because=f"the {layer} is applied twice, and the loss cannot fall below {lowest:.3f} nats",
         evidence=(
             evidence("criterion's input on the simplex", 1.0, "truth", "", True),
             evidence("reported loss above the floor", last.reported_loss - lowest, "nats", ">= 0", True),

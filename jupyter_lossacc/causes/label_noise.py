@@ -118,7 +118,11 @@ def _verdict(n: Noise) -> Verdict:
 
 
 def _contradicts(sure: SureMistakes) -> bool:
-    return sure.excess > EXCESS and sure.z > SURPRISE and sure.piled < PILED
+    return _too_many(sure) and sure.piled < PILED
+
+
+def _too_many(sure: SureMistakes) -> bool:
+    return sure.excess > EXCESS and sure.z > SURPRISE
 
 
 def _doubtful(n: Noise, c: Comparison | None) -> NDArray[np.int64]:
@@ -159,7 +163,7 @@ def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> 
     if verdict == "undecided":
         piled = (
             ", and they pile up on few predicted classes, as with inputs that training never showed"
-            if n.sure.piled >= PILED
+            if n.sure.piled >= PILED and _too_many(n.sure)
             else ""
         )
         return (

@@ -90,8 +90,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         cause=ID,
         verdict=verdict,
         statement=_statement(recording, split, last[-1].epoch, c),
-        because=f"{percent(c.predicted, 1)} of the predictions are {name_classes(recording, [c.major])}, and "
-        f"accuracy is its base rate",
+        because=f"the model answers {name_classes(recording, [c.major])} whatever it is shown "
+        f"({percent(c.predicted, 1)} of the predictions), and accuracy is that class's share",
         evidence=_evidence(c),
         counterfactual=Counterfactual(
             name=f"{spoken(split)} loss of always stating the class proportions", value=c.chance, actual=c.nll

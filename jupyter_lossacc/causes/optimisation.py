@@ -120,14 +120,18 @@ def course(d: Descent) -> str:
             f"; in the last epoch before, the mean training loss was {finite[-1]:.3f}" if len(finite) else ""
         )
         return f"The loss is not finite from step {d.broken_step} on{before} {with_what}."
-    told = [f"it rose again in {percent(d.rise_share)} of the epochs"] if np.isfinite(d.rise_share) else []
+    told = (
+        [f"it rose in {percent(d.rise_share)} of the epochs after the first fifth"]
+        if d.rise_share > 0
+        else []
+    )
     if d.peak > 1.05:
         told.append(f"peaked at {d.peak:.1f} times its start")
     if np.isfinite(d.progress):
         told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")
     return (
         f"The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} in the last"
-        f"; {', '.join(told)} {with_what}.{_killed(d)}"
+        f"{'; it ' if told else ''}{', '.join(told)} {with_what}.{_killed(d)}"
     )
 
 

@@ -87,7 +87,7 @@ def _statement(w: Window, o: Outcomes) -> str:
     return (
         f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} while "
         f"accuracy changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
-        f"{parts.wrong:+.3f}, right predictions {parts.right:+.3f}, the change in how many are wrong "
+        f"{parts.wrong:+.3f} nats, right predictions {parts.right:+.3f}, the change in how many are wrong "
         f"{parts.composition:+.3f}."
     )
 

@@ -127,11 +127,11 @@ def _diagnosis(
     findings = _contradicted(_explain_away(findings, supported))
     ranked = tuple(sorted(findings, key=_rank))
     if episode is not None:
-        limits = limits + _unexplained(episode, ranked)
+        limits = limits + _unexplained(episode, ranked, facts)
     return Diagnosis(
         episode=episode,
         findings=ranked,
-        headline=headline(recording, episode, ranked),
+        headline=headline(recording, episode, ranked, facts),
         limits=tuple(limits),
     )
 
@@ -194,7 +194,7 @@ def _words(cause: str) -> str:
     return cause.replace("_", " ")
 
 
-def _unexplained(episode: Episode, findings: tuple[Finding, ...]) -> list[str]:
+def _unexplained(episode: Episode, findings: tuple[Finding, ...], facts: tuple[Finding, ...]) -> list[str]:
     """State what is left of the rise, and what could not be decided."""
     limits = []
     supported = [f for f in findings if f.verdict == "supported"]
@@ -207,7 +207,7 @@ def _unexplained(episode: Episode, findings: tuple[Finding, ...]) -> list[str]:
                 f"About {percent(rest)} of the rise is not explained by a supported cause of calibration or "
                 "overfitting."
             )
-    if not supported and episode.harmful:
+    if not supported and episode.harmful and not any(f.cause != "fluctuation" for f in facts):
         limits.append("No cause examined is supported for this episode.")
     if undecided:
         limits.append(f"Undecided with these records: {', '.join(undecided)}.")

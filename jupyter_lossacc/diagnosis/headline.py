@@ -29,7 +29,12 @@ _ALSO = {
 }
 
 
-def headline(recording: Recording, episode: Episode | None, findings: tuple[Finding, ...]) -> str:
+def headline(
+    recording: Recording,
+    episode: Episode | None,
+    findings: tuple[Finding, ...],
+    facts: tuple[Finding, ...] = (),
+) -> str:
     """Say what happens, because of what, and what to do.
 
     Parameters
@@ -39,6 +44,8 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
         None for the run as a whole.
     findings : tuple of Finding
         Ranked.
+    facts : tuple of Finding
+        What is supported of the run as a whole: named where an episode has no cause of its own.
     """
     supported = [f for f in findings if f.verdict == "supported"]
     if episode is None:
@@ -61,13 +68,16 @@ def headline(recording: Recording, episode: Episode | None, findings: tuple[Find
         )
         sentence = f"{said}{_ALSO.get(episode.kind, '')}."
     else:
-        sentence = f"{what}{_without_cause(episode, findings)}."
+        sentence = f"{what}{_without_cause(episode, findings, facts)}."
     return f"{sentence} {_what_to_do(recording, episode)}".strip()
 
 
-def _without_cause(episode: Episode, findings: tuple[Finding, ...]) -> str:
+def _without_cause(episode: Episode, findings: tuple[Finding, ...], facts: tuple[Finding, ...]) -> str:
     if not episode.harmful:
         return ": as a rule a model growing surer of what it gets right, and no reason to worry"
+    named = [page(f.cause).title.lower() for f in facts if f.cause != "fluctuation"]
+    if named:
+        return f"; found in the run as a whole: {' and '.join(named[:2])}"
     examined = [f for f in findings if f.verdict != "not_tested"]
     if not examined and findings:
         return (

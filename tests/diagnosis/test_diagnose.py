@@ -121,8 +121,8 @@ def test_supported_first_then_by_what_rests_on_what(
     d = ask(monkeypatch, causes, recording, rising)
     assert [f.cause for f in d.findings] == [
         "label_shift",
+        "confident_errors",  # where the samples are, before how sure the model is
         "overconfidence",
-        "confident_errors",
         "overfitting",  # a tenth of the change is a side effect, whatever its kind
         "class_divergence",
         "tail_relief",
@@ -152,6 +152,19 @@ def test_what_is_left_is_stated(
     assert "No cause examined is supported for this episode." in d.limits
     assert any(line == "Undecided with these records: overfitting." for line in d.limits)
     assert "why is undecided: perhaps overfitting (40 % of it)" in d.headline
+
+
+def test_an_episode_without_a_cause_names_that_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording, rising: Episode
+) -> None:
+    whole = replace(fixed("dead_activations", "supported"), scope="run")
+    d = ask(monkeypatch, [fixed("overconfidence", "rejected"), whole], recording, rising)
+    assert "found in the run as a whole: dead activations" in d.headline
+    assert "none of the causes" not in d.headline
+    assert "No cause examined is supported for this episode." not in d.limits
+    calm = replace(fixed("fluctuation", "supported"), scope="run")
+    d = ask(monkeypatch, [fixed("overconfidence", "rejected"), calm], recording, rising)
+    assert "none of the causes examined explains it" in d.headline
 
 
 def test_headlines_without_a_cause_are_honest(
