@@ -116,6 +116,17 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         Columns ``epoch, step, loss, n_samples, learning_rate, grad_norm, update_ratio``.
     chance : float
         Loss of stating the class proportions, nats; 0 where it is not comparable with the loss.
+
+    Examples
+    --------
+    >>> epoch = np.repeat(np.arange(1.0, 9.0), 4)  # eight epochs of four steps; each halves the loss
+    >>> steps = dict.fromkeys(("n_samples", "learning_rate", "grad_norm", "update_ratio"), np.full(32, 0.5))
+    >>> steps |= {"epoch": epoch, "step": np.arange(32.0), "loss": 0.5 ** (epoch - 1)}
+    >>> found = describe_descent(steps)
+    >>> found.loss.round(3)
+    array([1.   , 0.5  , 0.25 , 0.125, 0.062, 0.031, 0.016, 0.008])
+    >>> round(found.progress, 4), found.rise_share, found.broken_step  # (2^-6 + 2^-7) / (2^-2 + 2^-3)
+    (0.0625, 0.0, -1)
     """
     loss = np.asarray(steps.get("loss", ()), np.float64)
     epochs, index = np.unique(np.asarray(steps.get("epoch", ()), np.float64), return_inverse=True)
