@@ -10,8 +10,10 @@ thread-safe, and a widget message that reaches the kernel during a cell makes ip
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -49,13 +51,13 @@ class _LiveAxis:
         self.announced: int | None = None
         self.guessed = False
 
-    def place(self, epochs: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
-        x = np.empty(len(epochs))
-        for i, (epoch, step) in enumerate(zip(epochs.astype(int).tolist(), steps.tolist(), strict=True)):
+    def place(self, epochs: Sequence[int], steps: Sequence[float]) -> list[float]:
+        x = []
+        for epoch, step in zip(epochs, steps, strict=True):
             first = self._first.setdefault(epoch, step)
             self._newest[epoch] = max(step, self._newest.get(epoch, step))
             done = step - first + 1
-            x[i] = epoch - 1 + min(1.0, done / self._length(epoch, done))
+            x.append(epoch - 1 + min(1.0, done / self._length(epoch, done)))
         return x
 
     def _length(self, epoch: int, done: float) -> float:
@@ -65,6 +67,14 @@ class _LiveAxis:
             return float(self.announced)
         self.guessed = True
         return max(float(UNKNOWN_LENGTH), 2 * done)
+
+
+def _float32(values: Sequence[float]) -> memoryview:
+    """Pack numbers as the browser's Float32Array reads them; what is too large becomes infinite."""
+    packed = array("f", values)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return memoryview(packed).cast("B")
 
 
 def _when_idle(job: Callable[[], None]) -> None:
@@ -136,8 +146,9 @@ class Panel(anywidget.AnyWidget):
         self._state: dict[str, Any] = dict(state)
         self._answers: dict[str, Answer] = {}
         self._axis = _LiveAxis()
-        self._pending: list[NDArray[np.float64]] = []
-        self._since_state: list[NDArray[np.float64]] = []
+        # (x, loss) of steps as lists: of the few that a message carries, arrays would cost the most.
+        self._pending: tuple[list[float], list[float]] = ([], [])
+        self._since_state: tuple[list[float], list[float]] = ([], [])
         self._progress: dict[str, Any] = {}
         self._progress_is_new = False
         self._seen: deque[tuple[float, float]] = deque()  # (when, samples) of the last RATE_WINDOW seconds
@@ -160,16 +171,17 @@ class Panel(anywidget.AnyWidget):
 
     def push_steps(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
         """Add optimiser steps to the thin curve (columns of `STEP_COLUMNS`: epoch, step, loss, n_samples)."""
-        epochs, loss = np.asarray(columns["epoch"], float), np.asarray(columns["loss"], float)
-        if not len(loss):
+        loss: list[float] = columns["loss"].tolist()
+        if not loss:
             return
+        epochs, steps = list(map(int, columns["epoch"].tolist())), columns["step"].tolist()
         with self._lock:
-            x = self._axis.place(epochs, np.asarray(columns["step"], float))
-            self._pending.append(np.stack([x, loss]))
-            samples = np.asarray(columns.get("n_samples", 0.0), float)
-            self._count(float(samples.sum(where=np.isfinite(samples))))
-            self._clock.reached(int(epochs[-1]))
-            self._progress.update(epoch=int(epochs[-1]), step=int(columns["step"][-1]))
+            self._pending[0].extend(self._axis.place(epochs, steps))
+            self._pending[1].extend(loss)
+            samples = columns["n_samples"].tolist() if "n_samples" in columns else []
+            self._count(sum(n for n in samples if isfinite(n)))
+            self._clock.reached(epochs[-1])
+            self._progress.update(epoch=epochs[-1], step=int(steps[-1]))
             rate = float(columns["learning_rate"][-1]) if "learning_rate" in columns else float("nan")
             if isfinite(rate):
                 self._progress["lr"] = coded(rate, 3)
@@ -196,8 +208,8 @@ class Panel(anywidget.AnyWidget):
             ended = state["status"] != "running"
             if ended or self._axis.guessed:
                 change["set"]["steps"] = state["steps"]
-                self._pending, self._axis.guessed = [], False
-            self._state, self._since_state = dict(state), []
+                self._pending, self._axis.guessed = ([], []), False
+            self._state, self._since_state = dict(state), ([], [])
             self.flush()
             if change["set"] or change["grow"]:
                 self.send({"t": "delta", **change})
@@ -241,14 +253,15 @@ class Panel(anywidget.AnyWidget):
     def flush(self) -> None:
         """Send what waits, whatever the time since the last message."""
         with self._lock:
-            if not self._pending and not self._progress_is_new:
+            x, loss = self._pending
+            if not x and not self._progress_is_new:
                 return
-            new = np.concatenate(self._pending, axis=1) if self._pending else np.empty((2, 0))
-            if new.shape[1] > MAX_STEPS:  # of many short steps the extremes are enough
-                new = np.stack(thinned(new[0], new[1], MAX_STEPS))
-            self._since_state.append(new)
-            self._pending, self._progress_is_new, self._sent = [], False, time.monotonic()
-            buffers = [memoryview(row.astype("<f4")).cast("B") for row in new]
+            if len(x) > MAX_STEPS:  # of many short steps the extremes are enough
+                x, loss = (row.tolist() for row in thinned(np.array(x), np.array(loss), MAX_STEPS))
+            self._since_state[0].extend(x)
+            self._since_state[1].extend(loss)
+            self._pending, self._progress_is_new, self._sent = ([], []), False, time.monotonic()
+            buffers = [_float32(x), _float32(loss)]
             self.send({"t": "live", "progress": self._shown_progress()}, buffers)
 
     def _flush_if_due(self) -> None:
@@ -292,11 +305,12 @@ class Panel(anywidget.AnyWidget):
     def _steps_so_far(self) -> dict[str, Sequence[Any]]:
         steps = self._state["steps"]
         end = steps["x"][-1] if steps["x"] else -1.0
-        more = np.concatenate([np.empty((2, 0)), *self._since_state, *self._pending], axis=1)
-        more = more[:, more[0] > end]
+        shown, waiting = self._since_state, self._pending
+        pairs = zip(shown[0] + waiting[0], shown[1] + waiting[1], strict=True)
+        more = [(x, loss) for x, loss in pairs if x > end]
         return {
-            "x": [*steps["x"], *coded_list(more[0], 7)],
-            "loss": [*steps["loss"], *coded_list(more[1], 4)],
+            "x": [*steps["x"], *coded_list((x for x, _ in more), 7)],
+            "loss": [*steps["loss"], *coded_list((loss for _, loss in more), 4)],
         }
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
