@@ -197,7 +197,13 @@ def _evidence(t: Trends) -> tuple[Evidence, ...]:
     return (
         evidence("classes that get worse", float(len(t.worse)), "classes", bar, len(t.worse) > 0),
         evidence("classes that get better", float(len(t.better)), "classes", bar, len(t.better) > 0),
-        evidence("smaller of the two flows", small, "nats", f"> {t.least:.2g}", small > t.least),
+        evidence(
+            "smaller of the two flows",
+            small,
+            "nats",
+            f"> {MIN_FLOW} and {100 * MIN_PART:.0f} % of the loss",
+            small > t.least,
+        ),
         evidence(
             "change of recall, classes that get worse",
             worse,
