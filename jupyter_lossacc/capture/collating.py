@@ -7,13 +7,12 @@ puts the batch together neither sorts them nor leaves some out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from multiprocessing.sharedctypes import RawValue
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import default_collate, default_convert
-
-if TYPE_CHECKING:
-    from jupyter_lossacc.capture.loaders import LoaderPass
 
 __all__ = ["OrderCheck", "rows_are_samples"]
 
@@ -22,44 +21,39 @@ _ENOUGH = 3  # batches in order, after which nobody looks any more
 
 
 class OrderCheck:
-    """Stands in for a ``collate_fn`` in this process and compares whole numbers before and after it.
+    """Stands in for a ``collate_fn``, here or in workers, and compares whole numbers before and after it.
 
     Parameters
     ----------
     collate : callable
-    current : LoaderPass
-        Its indices count as unknown once a batch came out in another order.
-    contain : callable
-        As in `Journal`.
+    broken : ctypes char
+        In memory that workers share: set once a batch came out in another order.
     """
 
-    def __init__(
-        self, collate: Callable[[Any], Any], current: LoaderPass, contain: Callable[[str, Exception], None]
-    ) -> None:
-        self.collate, self.current, self.contain = collate, current, contain
+    def __init__(self, collate: Callable[[Any], Any], broken: Any) -> None:
+        self.collate, self.broken = collate, broken
         self.n_in_order = 0
 
     @classmethod
-    def wanted(cls, iterator: Any) -> bool:
-        """Whether an iterator collates in this process, with a function of the user's."""
+    def put_in(cls, iterator: Any) -> Any:
+        """Watch the user's own function of an iterator; return the flag, None where torch's is used."""
         collate = getattr(iterator, "_collate_fn", None)
-        own = collate is not None and collate not in (default_collate, default_convert)
-        return own and not getattr(iterator, "_num_workers", 0) and bool(iterator._auto_collation)
+        if collate is None or collate in (default_collate, default_convert) or not iterator._auto_collation:
+            return None
+        check = cls(collate, RawValue("b", 0))
+        iterator._collate_fn = check
+        return check.broken
 
     def __call__(self, samples: Any) -> Any:
         """Put the batch together as the user's function does."""
         fields = None
-        if self.n_in_order < _ENOUGH and self.current.indices_known:
-            try:
+        if self.n_in_order < _ENOUGH and not self.broken.value:
+            with suppress(Exception):
                 fields = _columns(samples)
-            except Exception as error:
-                self.contain("collate", error)
         batch = self.collate(samples)
         if fields:
-            try:
+            with suppress(Exception):
                 self._compare(fields, batch)
-            except Exception as error:
-                self.contain("collate", error)
         return batch
 
     def _compare(self, fields: list[list[int]], batch: Any) -> None:
@@ -67,7 +61,7 @@ class OrderCheck:
             if leaf in fields:
                 self.n_in_order += len(set(leaf)) > 1
             elif any(sorted(leaf) == sorted(field) for field in fields):
-                self.current.indices_known = False
+                self.broken.value = 1
 
 
 def _columns(samples: Any) -> list[list[int]]:

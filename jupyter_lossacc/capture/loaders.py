@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "LoaderPass", "install_loaders"]
 
 _MARK = "_lossacc_pass"
+_BROKEN = "_lossacc_order_broken"
 _MANY = 16  # entries of a batch that are looked at
 _SMALL = 1 << 16  # bytes: floating tensors up to this size may be targets
 Names = Callable[[Any, "FrameType | None"], tuple[str, ...]]
@@ -167,9 +168,8 @@ class _Taps:
                     journal.contain("loader", error)
             original(iterator, loader)
             try:
-                current = getattr(iterator, _MARK, None)
-                if current is not None and OrderCheck.wanted(iterator):
-                    iterator._collate_fn = OrderCheck(iterator._collate_fn, current, journal.contain)
+                if getattr(iterator, _MARK, None) is not None:  # its workers are not started yet
+                    setattr(iterator, _BROKEN, OrderCheck.put_in(iterator))
             except Exception as error:
                 journal.contain("loader", error)
 
@@ -275,6 +275,9 @@ class _Taps:
     @staticmethod
     def indices_of(iterator: Any, current: LoaderPass) -> Any:
         """Dataset indices of the batch that `iterator` has just given."""
+        broken = getattr(iterator, _BROKEN, None)
+        if broken is not None and broken.value:
+            current.indices_known = False
         if current.order is not None:
             current.drawn.clear()  # the stand-in's own count
             drawn, size = current.order

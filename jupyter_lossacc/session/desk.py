@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk", "View"]
 
-SHORT_PASS = 0.1  # seconds: writing passes takes about 10 milliseconds, be it one or a dozen
+# Writing takes about 10 milliseconds, be it one pass or a dozen. Passes shorter than this (seconds) go to
+# disk together, as often as this share of the time allows, but at latest after so many seconds.
+SHORT_PASS = 0.1
+WRITING_SHARE = 0.05
+LATEST = 1.0
 MAX_BEHIND = 256  # short passes that may be on their way to the disk
 
 
@@ -102,6 +106,7 @@ class Desk:
         self._last_pass = -math.inf
         self._n_queued = self._n_kept = 0  # passes given to the clerk, and taken by it
         self._unwritten: list[tuple[EpochSummary, Predictions | None]] = []  # the clerk's
+        self._writing = 0.0  # seconds of this thread that the last writing took
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
@@ -204,7 +209,8 @@ class Desk:
         if weights is not None or len(self._unwritten) >= MAX_BEHIND:
             self._write_passes()
         else:
-            self._clerk.later(self._write_passes, SHORT_PASS / 2)
+            delay = min(max(SHORT_PASS / 2, self._writing / WRITING_SHARE), LATEST)
+            self._clerk.later(self._write_passes, delay)
         if weights is not None:
             series = self.ledger.recording().series(summary.split)
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
@@ -215,7 +221,9 @@ class Desk:
     def _write_passes(self) -> None:
         passes, self._unwritten = self._unwritten, []
         if passes:
+            began = time.thread_time()
             self._stored(lambda writer: writer.append_all(passes))
+            self._writing = time.thread_time() - began
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
         self._stored(lambda writer: writer.append_steps(columns))

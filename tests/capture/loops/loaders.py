@@ -378,6 +378,11 @@ def collate_that_sorts_samples() -> None:
     fit(nn.CrossEntropyLoss(), collate_fn=longest_first)
 
 
+@loop("collate_fn that changes the order; workers", limits=(UNKNOWN, UNKNOWN), skip=("ids",))
+def collate_that_sorts_samples_in_workers() -> None:
+    fit(nn.CrossEntropyLoss(), collate_fn=longest_first, num_workers=2)
+
+
 def in_order(samples: list[Any]) -> Any:
     return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
 
