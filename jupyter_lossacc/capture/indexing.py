@@ -6,6 +6,7 @@ sample.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _MAX_PARTS = 4096
 
 
 class IndexTap:
-    """Notes advanced indexing of tensors that could be targets: (INDEX, result, source, index)."""
+    """Notes advanced indexing of tensors that could be targets: (INDEX, result, source, index, version)."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -101,7 +102,12 @@ class IndexTap:
     def _note(self, result: Tensor, tensor: Tensor, index: Any) -> None:
         try:
             if _could_be_target(result):
-                self.journal.entries.append((INDEX, result, tensor, index))
+                version = None
+                if isinstance(index, Tensor) and not index.is_inference():
+                    version = index._version  # whether it is still the same is seen when it is read
+                elif not isinstance(index, slice):
+                    index = copy(index)
+                self.journal.entries.append((INDEX, result, tensor, index, version))
                 self.journal.n_light += 1
         except Exception as error:
             self.journal.contain("indexing", error)

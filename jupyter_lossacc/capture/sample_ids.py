@@ -303,8 +303,10 @@ class Origins:
         known.n_cuts += 1
         return known
 
-    def indexed(self, result: Tensor, source: Tensor, index: Any) -> None:
-        """Note that ``result = source[index]``."""
+    def indexed(self, result: Tensor, source: Tensor, index: Any, version: int | None = None) -> None:
+        """Note that ``result = source[index]``, unless the index was changed since (its version tells)."""
+        if version is not None and index._version != version:
+            return
         if isinstance(index, slice):
             if source.dim() and result.dim():
                 self._cut(result, source)

@@ -386,3 +386,31 @@ def test_iterators_older_than_the_recording(n_workers: int) -> None:
     assert "It is not known which samples" in sink.limits[0]
     assert second.predictions.ids_known
     np.testing.assert_array_equal(second.predictions.sample_ids, np.arange(N_TRAIN))
+
+
+def test_an_index_that_is_written_over_gives_no_wrong_ids() -> None:
+    """One buffer holds the indices of every batch: when they are read, it holds those of another one."""
+    x, y = make_data()
+    model, sink, where = Net(), Sink(), torch.empty(16, dtype=torch.long)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    TRUTH.reset()
+    TRUTH.quiet = True
+    with Capture(sink):
+        for _ in range(3):
+            order = torch.randperm(64)
+            for first in range(0, 64, 16):
+                where.copy_(order[first : first + 16])
+                optimizer.zero_grad()
+                F.cross_entropy(model(x[where]), y[where]).backward()
+                optimizer.step()
+        labels = torch.randint(0, 3, (16,))
+        inputs = x[labels]
+        labels[:4] = -100  # as masked tokens are
+        with torch.no_grad():
+            F.cross_entropy(model(inputs), labels)
+    trained = [p.predictions for _, p in sink.passes if p.split == "train"]
+    assert [len(p) for p in trained] == [64, 64, 64]
+    for p in trained:
+        assert len(np.unique(p.sample_ids)) == 64
+        assert (p.targets == trained[0].targets).all()  # a sample has one label
+    assert not any("failed" in line for line in sink.limits)
