@@ -37,7 +37,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         cause=ID,
         verdict=verdict,
         statement=_statement(d),
-        because=f"each step changes the weights by only {d.update_ratio:.1e} of their length",
+        because=f"each step changes the weights by only {100 * d.update_ratio:.2g} % of their length",
         evidence=_evidence(d, dead),
         action=(
             "Raise the learning rate by a factor of 10 until the training loss falls clearly in the first "
@@ -55,10 +55,10 @@ def _statement(d: Descent) -> str:
         return f"The loss is not finite from step {d.broken_step} on, which short steps do not do."
     tried = ""
     if d.longest_update >= ORDINARY > d.update_ratio and d.end > HIGH:
-        tried = f"; earlier a step changed them by {d.longest_update:.1e}, which brought no more"
+        tried = f"; earlier a step changed them by {100 * d.longest_update:.2g} %, which brought no more"
     return (
         f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where it "
-        f"began; a step changes the weights by {d.update_ratio:.1e} of their length (learning rate "
+        f"began; a step changes the weights by {100 * d.update_ratio:.2g} % of their length (learning rate "
         f"{d.learning_rate:.2g}){tried}."
     )
 

@@ -27,6 +27,7 @@ __all__ = ["advise", "best_epoch", "stop_or_go"]
 
 Floats = NDArray[np.float64]
 Stop = Literal["now", "keep going", "undecided"]
+NEGLIGIBLE = 0.001  # nats that a temperature must repair to be worth a sentence
 MAX_EQUIVALENT = 24  # epochs examined, at most, in the search for an earlier equivalent
 
 
@@ -168,7 +169,7 @@ def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
         )
     apply = (
         "No temperature is needed."
-        if 0.95 <= best.temperature <= 1.05
+        if 0.95 <= best.temperature <= 1.05 or best.nll - value < NEGLIGIBLE
         else f"Divide its logits by {best.temperature:.2f} wherever probabilities matter."
     )
     return f"{keep} with calibration repaired, {value:.3f} nats, {rank} {apply}"
