@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk", "View"]
 
-# Writing takes about 10 milliseconds, be it one pass or a dozen. Passes shorter than this (seconds) go to
-# disk together, as often as this share of the time allows, but at latest after so many seconds.
-SHORT_PASS = 0.1
+SHORT_PASS = 0.05  # seconds: writing takes 10 to 20 milliseconds, be it one pass or a dozen
+# Where passes shorter than that follow each other (one batch that never changes) and writing has taken
+# so many seconds, it takes no more than this share of the time; a pass waits so many seconds at most.
+WRITING_GRACE = 0.5
 WRITING_SHARE = 0.05
 LATEST = 1.0
 MAX_BEHIND = 256  # short passes that may be on their way to the disk
@@ -106,7 +107,8 @@ class Desk:
         self._last_pass = -math.inf
         self._n_queued = self._n_kept = 0  # passes given to the clerk, and taken by it
         self._unwritten: list[tuple[EpochSummary, Predictions | None]] = []  # the clerk's
-        self._writing = 0.0  # seconds of this thread that the last writing took
+        self._writing = self._written = 0.0  # seconds of the clerk that the last writing took, and all
+        self._intervals = (math.inf, math.inf)  # seconds between the last three passes
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
@@ -127,6 +129,7 @@ class Desk:
         """
         now, before = time.monotonic(), self._last_pass
         self._last_pass = now
+        self._intervals = (self._intervals[1], now - before)
         if now - before >= SHORT_PASS or self._n_queued - self._n_kept >= MAX_BEHIND:
             self._clerk.do(self._write_passes)  # in most cases they were written in the meantime
             if not self._clerk.wait(timeout=20.0):
@@ -209,8 +212,7 @@ class Desk:
         if weights is not None or len(self._unwritten) >= MAX_BEHIND:
             self._write_passes()
         else:
-            delay = min(max(SHORT_PASS / 2, self._writing / WRITING_SHARE), LATEST)
-            self._clerk.later(self._write_passes, delay)
+            self._clerk.later(self._write_passes, self._delay())
         if weights is not None:
             series = self.ledger.recording().series(summary.split)
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
@@ -218,12 +220,19 @@ class Desk:
             self.view.passed(self.ledger.recording)
             self._analyst.wake()
 
+    def _delay(self) -> float:
+        """Seconds that a pass may wait for others to be written with."""
+        if max(self._intervals) >= SHORT_PASS or self._written < WRITING_GRACE:
+            return SHORT_PASS / 2
+        return min(max(SHORT_PASS / 2, self._writing / WRITING_SHARE), LATEST)
+
     def _write_passes(self) -> None:
         passes, self._unwritten = self._unwritten, []
         if passes:
             began = time.thread_time()
             self._stored(lambda writer: writer.append_all(passes))
             self._writing = time.thread_time() - began
+            self._written += self._writing
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
         self._stored(lambda writer: writer.append_steps(columns))
