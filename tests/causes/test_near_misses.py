@@ -109,7 +109,7 @@ def test_a_rate_that_a_schedule_lowered_was_not_too_low() -> None:
     finding = learning_rate_too_low.examine(decayed, None)
     assert verdict(finding) == "rejected"
     assert finding is not None
-    assert "earlier a step changed them by 5.0e-03" in finding.statement
+    assert "earlier a step changed them by 0.5 %" in finding.statement
 
 
 def test_the_gradient_of_a_dead_network_says_nothing_about_its_noise() -> None:
