@@ -262,9 +262,10 @@ class Capture:
 
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)
-        pattern = self._reader.pattern = self._interpreter.pattern
-        if self.governor.every > 1 and pattern is not None:
-            self.governor.passes_are(steps=pattern.source is None)
+        if self.governor.every > 1:  # else every batch is recorded
+            pattern = self._reader.pattern = self._interpreter.pattern()
+            if pattern is not None:
+                self.governor.passes_are(steps=pattern.source is None)
         if self.counters.losses:
             self.journal.wants_inputs = self._interpreter.needs_inputs
         self._index.adapt(self._interpreter.uses_loaders)

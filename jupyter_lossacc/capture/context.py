@@ -95,8 +95,8 @@ class Interpreter:
         self._last_step = -1
         self._free_steps = False  # losses are trained on without any optimiser of torch
         self._optimizers: dict[int, OptimizerEvent] = {}  # every optimiser seen
-        self._trained: tuple[LossEvent, OpenPass] | None = None  # the loss before, if it was trained on
-        self.pattern: Pattern | None = None  # what the last training step looked like, if it was plain
+        self._trained: tuple[LossEvent, OpenPass] | None = None  # the last loss that was trained on
+        self._stepping = -1  # the optimiser that stepped last
         self.uses_loaders: bool | None = None
         self.needs_inputs = True
 
@@ -268,14 +268,18 @@ class Interpreter:
 
     def _stepped(self, optimizer: int) -> None:
         self._candidate = None
-        if self._trained is not None:
-            self.pattern = pattern_of(self._trained[0], optimizer, self._trained[1])
-            self._trained = None
+        self._stepping = optimizer
         if optimizer not in self.run.optimizers:
             self.run.optimizers.add(optimizer)
             known = self._optimizers.get(optimizer)
             self.run.parameters |= known.parameters if known is not None else frozenset()
         self.start()
+
+    def pattern(self) -> Pattern | None:
+        """Describe the last training step; None where it was not plain."""
+        return (
+            None if self._trained is None else pattern_of(self._trained[0], self._stepping, self._trained[1])
+        )
 
     def _plain(self, event: PlainSteps) -> None:
         """Take steps whose samples are not recorded."""
@@ -342,7 +346,8 @@ class Interpreter:
         opened.add(event, *without_padding(event, columns, ids, attribution.value(event)))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
-        self._trained = (event, opened) if event.phase == "train" else None
+        if event.phase == "train":
+            self._trained = (event, opened)
 
     def _not_finite(self, phase: str | None, epoch: int) -> None:
         counters = self.counters
