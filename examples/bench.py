@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 import jupyter_lossacc as la
-from jupyter_lossacc.capture import governor
+from jupyter_lossacc.capture.reading import governor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,7 +38,7 @@ CHROMIUM_FLAGS = (
 @pytest.fixture(autouse=True)
 def recorded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out no training samples: how many depends on how busy the machine is."""
-    monkeypatch.setattr("jupyter_lossacc.capture.governor.GRACE", math.inf)
+    monkeypatch.setattr("jupyter_lossacc.capture.reading.governor.GRACE", math.inf)
 
 
 @pytest.fixture(scope="session")

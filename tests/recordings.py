@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jupyter_lossacc.capture.reduction import ROW_NAMES, Sums, reduce_rows
+from jupyter_lossacc.capture.reading.reduction import ROW_NAMES, Sums, reduce_rows
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.records import STEP_COLUMNS, LossInfo, Pass, PassKey, Predictions, Recording, RunInfo
 from jupyter_lossacc.stats.calibration import fold_of

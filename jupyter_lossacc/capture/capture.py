@@ -20,25 +20,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from jupyter_lossacc.capture.backward import install_backward
-from jupyter_lossacc.capture.context import Interpreter
-from jupyter_lossacc.capture.datasets import Datasets
-from jupyter_lossacc.capture.foreign import ForeignOptimizers
-from jupyter_lossacc.capture.governor import SENTENCE, Governor
-from jupyter_lossacc.capture.indexing import IndexTap
-from jupyter_lossacc.capture.journal import Journal
-from jupyter_lossacc.capture.loaders import install_loaders
-from jupyter_lossacc.capture.losses import install_losses
 from jupyter_lossacc.capture.manual import ManualPasses
-from jupyter_lossacc.capture.models import Models
-from jupyter_lossacc.capture.optimizers import OptimizerTaps
-from jupyter_lossacc.capture.outputs import OutputTaps
-from jupyter_lossacc.capture.own_criteria import CriterionLearner
-from jupyter_lossacc.capture.patches import Patches
-from jupyter_lossacc.capture.processes import Wrap, forget_in_forks, install_processes, process_group
-from jupyter_lossacc.capture.reading import Reader
-from jupyter_lossacc.capture.sink import Counters, Sink
-from jupyter_lossacc.capture.stopping import Stopper
+from jupyter_lossacc.capture.reading.governor import SENTENCE, Governor
+from jupyter_lossacc.capture.reading.reader import Reader
+from jupyter_lossacc.capture.rules.interpreter import Interpreter
+from jupyter_lossacc.capture.rules.sink import Counters, Sink
+from jupyter_lossacc.capture.taps.backward import install_backward
+from jupyter_lossacc.capture.taps.datasets import Datasets
+from jupyter_lossacc.capture.taps.foreign import ForeignOptimizers
+from jupyter_lossacc.capture.taps.indexing import IndexTap
+from jupyter_lossacc.capture.taps.journal import Journal
+from jupyter_lossacc.capture.taps.loaders import install_loaders
+from jupyter_lossacc.capture.taps.losses import install_losses
+from jupyter_lossacc.capture.taps.models import Models
+from jupyter_lossacc.capture.taps.optimizers import OptimizerTaps
+from jupyter_lossacc.capture.taps.outputs import OutputTaps
+from jupyter_lossacc.capture.taps.own_criteria import CriterionLearner
+from jupyter_lossacc.capture.taps.patches import Patches
+from jupyter_lossacc.capture.taps.processes import Wrap, forget_in_forks, install_processes, process_group
+from jupyter_lossacc.capture.taps.stopping import Stopper
 from jupyter_lossacc.capture.weights import WeightKeeper
 from jupyter_lossacc.errors import CaptureError, LossAccWarning
 

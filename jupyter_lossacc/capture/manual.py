@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from jupyter_lossacc.capture.assembly import OpenPass
-from jupyter_lossacc.capture.criteria import Call, reduce_call
-from jupyter_lossacc.capture.events import LossEvent
+from jupyter_lossacc.capture.reading.criteria import Call, reduce_call
+from jupyter_lossacc.capture.reading.events import LossEvent
+from jupyter_lossacc.capture.rules.assembly import OpenPass
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from jupyter_lossacc.capture.sink import Sink
+    from jupyter_lossacc.capture.rules.sink import Sink
 
 __all__ = ["ManualPasses"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from jupyter_lossacc.capture.datasets import bottom
+from jupyter_lossacc.capture.taps.datasets import bottom
 from jupyter_lossacc.errors import DiagnosisError
 
 __all__ = ["originals", "random_numbers_kept"]

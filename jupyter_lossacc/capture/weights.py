@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jupyter_lossacc.capture.journal import Journal
+    from jupyter_lossacc.capture.taps.journal import Journal
 
 __all__ = ["WeightKeeper"]
 

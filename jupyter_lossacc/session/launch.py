@@ -109,7 +109,7 @@ class Launcher:
         self._thread.start()
 
     def wrap(self, entry: Callable[..., Any], start_method: str) -> Callable[..., Any]:
-        """Return `entry`, recorded; see `capture.processes.Wrap`."""
+        """Return `entry`, recorded; see `capture.taps.processes.Wrap`."""
         # Only a fork shares the user's objects, which --split may name.
         options = self._forked if start_method == "fork" else self._options
         return Recorded(entry, Launch(options, self._cell, self._token))

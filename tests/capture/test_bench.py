@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from jupyter_lossacc.capture import governor
+from jupyter_lossacc.capture.reading import governor
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ import pytest
 
 from jupyter_lossacc.capture import capture as capture_module
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.indexing import IndexTap
-from jupyter_lossacc.capture.journal import Journal
-from jupyter_lossacc.capture.loaders import _Taps
-from jupyter_lossacc.capture.losses import _keep_scriptable
-from jupyter_lossacc.capture.optimizers import OptimizerTaps
-from jupyter_lossacc.capture.outputs import _Hook
-from jupyter_lossacc.capture.patches import Patches
-from jupyter_lossacc.capture.stopping import Stopper
-from jupyter_lossacc.capture.units import _After, _Before, _Once
+from jupyter_lossacc.capture.taps.indexing import IndexTap
+from jupyter_lossacc.capture.taps.journal import Journal
+from jupyter_lossacc.capture.taps.loaders import _Taps
+from jupyter_lossacc.capture.taps.losses import _keep_scriptable
+from jupyter_lossacc.capture.taps.optimizers import OptimizerTaps
+from jupyter_lossacc.capture.taps.outputs import _Hook
+from jupyter_lossacc.capture.taps.patches import Patches
+from jupyter_lossacc.capture.taps.stopping import Stopper
+from jupyter_lossacc.capture.taps.units import _After, _Before, _Once
 from jupyter_lossacc.errors import LossAccWarning
 from tests.capture.injection import InjectedError, failing, functions_called, name_of, same, small_training
 from tests.capture.torch_state import changed, torch_state

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jupyter_lossacc.capture.fingerprints import InputIds, row_fingerprints
+from jupyter_lossacc.capture.taps.fingerprints import InputIds, row_fingerprints
 
 
 @pytest.mark.parametrize(

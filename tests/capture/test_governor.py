@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jupyter_lossacc.capture import reading
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.governor import MAX_EVERY, MAX_EVERY_PASS, SENTENCE, SHARE, Governor
+from jupyter_lossacc.capture.reading import reader
+from jupyter_lossacc.capture.reading.governor import MAX_EVERY, MAX_EVERY_PASS, SENTENCE, SHARE, Governor
 from jupyter_lossacc.diagnosis.summary import summarize
 from tests.capture import loops
 from tests.capture.truth import TRUTH, Net, Sink, make_data, make_loaders
@@ -234,14 +234,14 @@ def test_thinning_leaves_out_training_samples_and_nothing_else(name: str) -> Non
 )
 def test_plain_steps_are_read_many_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    take = reading.take_plain
+    take = reader.take_plain
 
     def counted(*args: Any) -> Any:
         found = take(*args)
         taken.append(len(found[0].steps))
         return found
 
-    monkeypatch.setattr(reading, "take_plain", counted)
+    monkeypatch.setattr(reader, "take_plain", counted)
     record(name, 1)
     assert not taken
     record(name, 1000)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.journal import OUTPUT, Journal
+from jupyter_lossacc.capture.taps.journal import OUTPUT, Journal
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, StopTraining
 from tests.capture import loops, truth
 from tests.capture.torch_state import changed, left_over, torch_state

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from jupyter_lossacc.capture.datasets import Datasets, bottom
 from jupyter_lossacc.capture.originals import originals
+from jupyter_lossacc.capture.taps.datasets import Datasets, bottom
 from jupyter_lossacc.errors import DiagnosisError
 
 

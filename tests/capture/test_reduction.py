@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.reduction import Sums, reduce_rows
+from jupyter_lossacc.capture.reading.reduction import Sums, reduce_rows
 from jupyter_lossacc.stats.calibration import BETAS, ETAS
 
 

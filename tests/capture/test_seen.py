@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.transfer import Landing
+from jupyter_lossacc.capture.reading.transfer import Landing
 from tests.capture import loops
 from tests.capture.truth import N_TRAIN, N_VAL, TRUTH, D, K, Net, Sink, make_data, make_loaders
 
@@ -329,8 +329,8 @@ def test_no_value_is_read_from_a_device() -> None:
 
     sink = Sink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jupyter_lossacc.capture.transfer.Landing", Nothing)
-        patch.setattr("jupyter_lossacc.capture.passes.Landing", Nothing)
+        patch.setattr("jupyter_lossacc.capture.reading.transfer.Landing", Nothing)
+        patch.setattr("jupyter_lossacc.capture.rules.passes.Landing", Nothing)
         with Capture(sink) as capture:
             small_loop("meta")
             assert capture.counters.losses == 0  # nothing lands before the end

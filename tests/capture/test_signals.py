@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from jupyter_lossacc.capture import optimizers
 from jupyter_lossacc.capture.capture import Capture
+from jupyter_lossacc.capture.taps import optimizers
 from tests.capture import loops
 from tests.capture.truth import TRUTH, Net, Sink, make_loaders
 

@@ -17,9 +17,9 @@ from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, TensorDataset
 
 import jupyter_lossacc as la
-from jupyter_lossacc.capture import units
 from jupyter_lossacc.capture.capture import Capture
-from jupyter_lossacc.capture.journal import UNITS
+from jupyter_lossacc.capture.taps import units
+from jupyter_lossacc.capture.taps.journal import UNITS
 from jupyter_lossacc.store.tables import summaries_from_table, summaries_table
 from tests.capture.test_seen import Reads
 from tests.capture.truth import D, K, Sink, make_data

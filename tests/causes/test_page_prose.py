@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 import jupyter_lossacc
-from jupyter_lossacc.capture import units
+from jupyter_lossacc.capture.taps import units
 from jupyter_lossacc.stats.calibration import BETAS
 
 if TYPE_CHECKING:

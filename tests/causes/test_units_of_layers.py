@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import jupyter_lossacc as la
-from jupyter_lossacc.capture import optimizers, units
+from jupyter_lossacc.capture.taps import optimizers, units
 from jupyter_lossacc.causes import dead_activations
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
-from jupyter_lossacc.capture.reduction import Sums, reduce_rows
+from jupyter_lossacc.capture.reading.reduction import Sums, reduce_rows
 from jupyter_lossacc.stats.calibration import (
     BETAS,
     ETAS,

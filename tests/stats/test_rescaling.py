@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_lossacc.capture.reduction import ROW_NAMES, reduce_rows
+from jupyter_lossacc.capture.reading.reduction import ROW_NAMES, reduce_rows
 from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.rescaling import rescaled_confidence, rescaled_nll, sure_errors
 from tests.stats.test_calibration import exact_nll, sample

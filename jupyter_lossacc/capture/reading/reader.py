@@ -1,0 +1,385 @@
+"""Journal entries → events: matched, reduced, copied to the host.
+
+All calls of one flush that share a criterion and a shape are reduced together, so that the cost of
+the arithmetic is spread over many steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jupyter_lossacc.capture.reading.criteria import Calls, Reduced, reduce_call
+from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
+from jupyter_lossacc.capture.reading.light import reduce_light, thinnable
+from jupyter_lossacc.capture.reading.plain import Pattern, take_plain
+from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
+from jupyter_lossacc.capture.reading.transfer import Chunk
+from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
+from jupyter_lossacc.capture.taps.journal import (
+    BACKWARD,
+    BATCH,
+    CRITERION,
+    INDEX,
+    INPUT,
+    LOSS,
+    OPTIMIZER,
+    OUTPUT,
+    STEP,
+    Entry,
+)
+from jupyter_lossacc.capture.taps.units import want_units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.capture.reading.governor import Governor
+
+__all__ = ["Reader"]
+
+_MAX_IN_FLIGHT = 64
+
+
+class Reader:
+    """Turns entries into events.
+
+    Parameters
+    ----------
+    originals : dict
+        The loss functions behind the taps, by name.
+    deliver : callable
+        Takes the events of a flush once their values are on the host.
+    contain : callable
+        As in `Journal`.
+    governor : Governor
+        Decides which training batches are recorded sample by sample.
+    """
+
+    def __init__(
+        self,
+        originals: dict[str, Callable[..., Any]],
+        deliver: Callable[[list[Any]], None],
+        contain: Callable[[str, Exception], None],
+        governor: Governor,
+    ) -> None:
+        self.calls = Calls(originals)
+        self.deliver = deliver
+        self.contain = contain
+        self.governor = governor
+        self.book = BatchBook()
+        self.origins = Origins()
+        self.n_overwritten = 0
+        self.unseen = UnseenLosses(self.book)
+        self._order = 0
+        self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
+        self._prints: Tensor | None = None  # of the rows that the model was given last
+        self._printed: list[tuple[LossEvent, Tensor]] = []
+        self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
+        self._thinnable: dict[Any, bool] = {}
+        self._pick_next = False  # the next training batch was picked to be recorded
+        self.pattern: Pattern | None = None  # of the last training step
+        self._flying: deque[Chunk] = deque()
+
+    def read(self, entries: list[Entry]) -> None:
+        """Read the entries of one flush and deliver what has landed."""
+        items: list[Any] = []
+        chunk = Chunk(items)
+        losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]] = []
+        scalars: list[tuple[Any, str, Any]] = []
+        if self.governor.every > 1:
+            self._trained = frozenset(n for e in entries if e[0] == BACKWARD for n in e[1])
+        at = 0
+        while at < len(entries):
+            at += self._plain(entries, at, chunk, scalars)
+            if at == len(entries):
+                break
+            entry = entries[at]
+            at += 1
+            self._order += 1
+            evaluated = self.unseen.before(entry, self._order)
+            if evaluated is not None:
+                items.append(evaluated[0])
+                losses.append(evaluated)
+                scalars.append(_criterion_of(evaluated))
+                self._order += 1
+            item = self._item(entry, losses, scalars)
+            if item is not None:
+                items.append(item)
+                trained = self.unseen.trained(item) if isinstance(item, RootEvent) else None
+                if trained is not None:
+                    trained[0].thin = self._thin(*trained[:3])
+                    items.append(trained[0])
+                    losses.append(trained)
+                    scalars.append(_criterion_of(trained))
+        self._reduce(chunk, losses)
+        chunk.want_scalars(scalars)
+        self._want_prints(chunk)
+        want_units(chunk.want, items)
+        entries.clear()
+        losses.clear()
+        scalars.clear()
+        chunk.start()
+        self._flying.append(chunk)
+        self.drain()
+
+    def _plain(self, entries: list[Entry], at: int, chunk: Chunk, scalars: list[Any]) -> int:
+        """Read the plain steps from entry `at` on at once; return how many entries they were."""
+        pattern = self.pattern
+        if self.governor.every == 1 or pattern is None or not self.unseen.idle or self._pick_next:
+            return 0
+        found, wanted, self._pick_next = take_plain(
+            pattern, entries, at, (self.calls.of, partial(self._step, scalars=scalars)), self.governor.takes
+        )
+        if not found.steps:
+            return 0
+        for batch in found.batches:
+            self.book.add(batch)
+            batch.used, batch.rows_used = batch.used + 1, batch.size
+            batch.seen.add(("train", 0))
+        n = len(found.steps) * pattern.n_entries
+        self._order += n
+        found.order = self._order
+        chunk.items.append(found)
+        chunk.want(wanted, found.fill)
+        self._recent.clear()
+        self._prints = None
+        self.unseen.last_loss = entries[at + n - 3][3].untyped_storage().data_ptr()
+        return n
+
+    def close(self) -> None:
+        """Read what still waits for a loss that does not come."""
+        evaluated = self.unseen.take_evaluation(self._order + 1)
+        if evaluated is not None:
+            self._order += 1
+            chunk = Chunk([evaluated[0]])
+            self._reduce(chunk, [evaluated])
+            chunk.want_scalars([_criterion_of(evaluated)])
+            chunk.start()
+            self._flying.append(chunk)
+
+    def drain(self, *, wait: bool = False) -> None:
+        """Deliver chunks whose values have landed, in order; `wait` only at the end."""
+        while self._flying:
+            chunk = self._flying[0]
+            if not (wait or chunk.landing.ready()):
+                if len(self._flying) > _MAX_IN_FLIGHT:
+                    self._flying.popleft()  # bounded: values that never land are given up
+                    self.n_overwritten += 1
+                    continue
+                break
+            self._flying.popleft()
+            host = chunk.landing.take(wait=wait)
+            for fill in chunk.fill:
+                fill(host)
+            self.deliver(chunk.items)
+        self.book.trim()
+
+    def _item(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> Any:
+        """Return the event of an entry; None where it only changes what is known."""
+        kind = entry[0]
+        if kind == LOSS:
+            item = self._loss(entry, losses, scalars)
+            self._recent = [*self._recent[-7:], item]
+            return item
+        if kind == CRITERION:
+            self._criterion(entry[1], scalars)
+            return None
+        if kind == INPUT:
+            self._input(*entry[1:])
+            return None
+        if kind == INDEX:
+            self.origins.indexed(*entry[1:])
+            return None
+        self._recent.clear()
+        if kind != OUTPUT:
+            self._prints = None
+        return self._event(kind, entry, scalars)
+
+    def _input(self, prints: Tensor, output: int) -> None:
+        """Connect an input with the next loss, or with the one that the model has just computed itself."""
+        inside = self._recent and output and self.unseen.last_loss == output
+        self._prints = None if inside else prints
+        if inside and self._recent[-1].n_rows % len(prints) == 0:
+            self._printed.append((self._recent[-1], prints))
+
+    def _criterion(self, value: Tensor, scalars: list[Any]) -> None:
+        if not self.unseen.criterion(value):
+            mean = value.double().mean()
+            scalars += [(event, "criterion", mean) for event in self._recent]
+
+    def _event(self, kind: int, entry: Entry, scalars: list[Any]) -> Any:
+        item: Any = None
+        if kind == BACKWARD:
+            item = self._root(entry, scalars)
+        elif kind == STEP:
+            item = self._step(entry, scalars)
+        elif kind == OPTIMIZER:
+            item = OptimizerEvent(self._order, *entry[1:])
+        elif kind == OUTPUT:
+            self.unseen.output(entry)
+        else:  # BATCH, PASS_END and UNITS carry what they are about
+            item = entry[1]
+            if kind == BATCH:
+                self.book.add(item)
+        return item
+
+    def _step(self, entry: Entry, scalars: list[Any]) -> StepEvent:
+        _, optimizer, rate, norm, ratio, dead = entry
+        item = StepEvent(self._order, optimizer, float("nan"))
+        if isinstance(rate, tuple):
+            rate, item.other_rates = rate[0], tuple(map(_host_number, rate[1:]))
+        if isinstance(norm, tuple):
+            norm, item.clipped_at = norm
+        if type(rate) is float:
+            item.learning_rate, rate = rate, None
+        for name, value in (
+            ("learning_rate", rate), ("grad_norm", norm), ("update_ratio", ratio), ("dead_share", dead)
+        ):  # fmt: skip
+            if value is not None:
+                scalars.append((item, name, value))
+        return item
+
+    def _root(self, entry: Entry, scalars: list[Any]) -> RootEvent:
+        root = RootEvent(self._order, entry[1], None, entry[3], self.book.newest())
+        if entry[2] is not None:
+            root.value = float("nan")
+            if entry[2].numel() == 1:
+                scalars.append((root, "value", entry[2]))
+        return root
+
+    def _loss(self, entry: Entry, losses: list[Any], scalars: list[Any]) -> LossEvent:
+        _, name, number, logits, rest, output, version, target_version, training = entry
+        target = rest[0].detach() if rest[0].requires_grad else rest[0]
+        event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
+        event.phase = "eval" if number < 0 else None
+        event.match = self.book.by_memory(rest[0])
+        if event.match is not None:
+            event.match.batch.used += 1
+        else:
+            event.candidates = self.book.recent()
+            event.origin = self.origins.of(rest[0])
+        event.n_rows = target.shape[0] if target.dim() else 1
+        prints = self._prints
+        if event.match is None and prints is not None and event.n_rows % len(prints) == 0:
+            self._printed.append((event, prints))
+            self._prints = None  # a later loss is none of that input, or a second look at it
+        if version >= 0 and (logits._version != version or rest[0]._version != target_version):
+            event.dropped = True
+            self.n_overwritten += 1
+        else:
+            event.thin = number in self._trained and self._thin(event, logits, target)
+            losses.append((event, logits, target, output))
+        if output.dim() == 0:
+            scalars.append((event, "value", output))
+        elif output.numel():
+            scalars.append((event, "value", output.double().mean()))
+        return event
+
+    def _thin(self, event: LossEvent, logits: Tensor, target: Tensor) -> bool:
+        """Whether a training batch is one of those whose samples are not recorded."""
+        if self.governor.every == 1:
+            return False
+        if self._pick_next:
+            self._pick_next = False
+            return False
+        kind = (event.call.key, logits.dim(), target.dim(), target.dtype)
+        found = self._thinnable.get(kind)
+        if found is None:
+            if len(self._thinnable) > 64:
+                self._thinnable.clear()
+            found = self._thinnable[kind] = thinnable(event.call, logits, target)
+        return found and not self.governor.takes()
+
+    def _want_prints(self, chunk: Chunk) -> None:
+        for event, prints in self._printed:
+            chunk.want([prints], lambda host, event=event: setattr(event, "prints", host[0].numpy()))  # type: ignore[misc]
+        self._printed = []
+
+    def _reduce(self, chunk: Chunk, losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+        groups: dict[Any, list[tuple[LossEvent, Tensor, Tensor, Tensor]]] = {}
+        for item in losses:
+            event, logits, target, _ = item
+            shape = (
+                (logits.shape[1:], target.shape[1:]) if logits.dim() > 1 or target.dim() else (event.order,)
+            )
+            key = (
+                event.thin,
+                event.call.key,
+                *shape,
+                logits.dim(),
+                target.dim(),
+                logits.dtype,
+                target.dtype,
+                logits.device,
+            )
+            groups.setdefault(key, []).append(item)
+        for group in groups.values():
+            try:
+                self._reduce_group(chunk, group)
+            except Exception as error:
+                self.contain("reduction", error)
+                for event, *_ in group:
+                    event.dropped = True
+
+    def _reduce_group(self, chunk: Chunk, group: list[tuple[LossEvent, Tensor, Tensor, Tensor]]) -> None:
+        first = group[0]
+        joined = len(group) > 1
+        thin = first[0].thin
+        logits = torch.cat([item[1] for item in group]) if joined and not thin else first[1]
+        target = torch.cat([item[2] for item in group]) if joined else first[2].clone()
+        device = logits.device.type
+        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
+            reduced = (reduce_light if thin else reduce_call)(first[0].call, logits, target)
+        events = [item[0] for item in group]
+        self._keep_logits(events, reduced, logits is first[1])
+        weight = first[0].call.class_weight
+        wanted = [reduced.columns, reduced.flags, target] + ([weight.double()] if weight is not None else [])
+        chunk.want(wanted, lambda host: _spread(events, reduced, host))
+
+    @staticmethod
+    def _keep_logits(events: list[LossEvent], reduced: Reduced, shared: bool) -> None:
+        """Give each event that may be an evaluation its part of the predictions."""
+        if reduced.logits is None or reduced.targets is None:
+            return
+        if all(event.number >= 0 and event.phase == "train" for event in events):
+            return
+        logits = reduced.logits.clone() if shared else reduced.logits
+        per_row = len(logits) // max(sum(e.n_rows for e in events), 1)
+        at = 0
+        for event in events:
+            n = event.n_rows * max(per_row, 1)
+            event.logits, event.targets = logits[at : at + n], reduced.targets[at : at + n]
+            at += n
+
+
+def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> None:
+    """Hand each event its part of the reduced columns."""
+    columns, flags, target = host[0].numpy(), host[1].tolist(), host[2].detach()
+    if target.dtype == torch.bfloat16:
+        target = target.float()
+    values = target.numpy()
+    weights = host[3].numpy().astype(np.float64) if len(host) > 3 else None
+    n_rows = [event.n_rows for event in events]
+    at = 0
+    for event, n in zip(events, n_rows, strict=True):
+        event.task, event.n_classes = reduced.task, reduced.n_classes
+        event.columns = columns[:, at : at + n]
+        event.target = values[at : at + n] if values.ndim else values
+        event.on_simplex, event.one_hot = flags[0] > 0, flags[1] > 0
+        event.class_weights = weights
+        at += n
+
+
+def _host_number(value: Any) -> float:
+    """Return a learning rate that can be read without waiting for a device; NaN otherwise."""
+    waits = isinstance(value, Tensor) and value.device.type != "cpu"
+    return float("nan") if value is None or waits else float(value)
+
+
+def _criterion_of(made: Made) -> tuple[LossEvent, str, Tensor]:
+    return made[0], "criterion", made[3].double().mean()

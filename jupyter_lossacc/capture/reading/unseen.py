@@ -1,0 +1,105 @@
+"""Losses that no tap saw, put together from the module's output, the batch, and backward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from jupyter_lossacc.capture.reading.criteria import Call
+from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
+from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match
+from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_lossacc.capture.taps.loaders import Batch
+
+__all__ = ["Made", "UnseenLosses"]
+
+_UNKNOWN = Call("unknown", "unknown", key=("unknown",))
+Made = tuple[LossEvent, Tensor, Tensor, Tensor]
+
+
+class UnseenLosses:
+    """Follows outputs until a known loss takes them, backward reaches them, or the next batch comes."""
+
+    def __init__(self, book: BatchBook) -> None:
+        self.book = book
+        self.covered: Callable[[], None] = lambda: None
+        self._output: Entry | None = None
+        self._value: Tensor | None = None  # what the user's own criterion made of that output
+        self.last_loss = 0  # memory of the last known loss's input
+
+    @property
+    def idle(self) -> bool:
+        """Whether no output waits for its loss."""
+        return self._output is None
+
+    def output(self, entry: Entry) -> None:
+        """Take an output, unless a loss was computed on it inside the module already."""
+        _, tensor, *_ = entry
+        taken = self.last_loss and tensor.untyped_storage().data_ptr() == self.last_loss
+        self._output, self._value = (None if taken else entry), None
+
+    def criterion(self, value: Tensor) -> bool:
+        """Take the value of the user's own criterion; False when it belongs to losses that are known."""
+        self._value = value
+        return self._output is not None
+
+    def before(self, entry: Entry, order: int) -> Made | None:
+        """Look at an entry before it is read; may give an evaluation without a loss."""
+        kind = entry[0]
+        if kind == LOSS:
+            if self._output is not None and entry[2] >= 0:
+                self.covered()
+            self._output = None
+            self.last_loss = entry[3].untyped_storage().data_ptr()
+        elif kind in (OUTPUT, BATCH, PASS_END):
+            return self.take_evaluation(order)
+        return None
+
+    def take_evaluation(self, order: int) -> Made | None:
+        """Return an output without a graph that no loss followed: the loop evaluates something else."""
+        entry = self._output
+        if entry is None or entry[3]:
+            return None
+        self._output = None
+        return self._make(entry, order, "eval")
+
+    def trained(self, root: RootEvent) -> Made | None:
+        """Backward reached no known loss: it was made from the last output."""
+        entry, self._output = self._output, None
+        if root.numbers or entry is None or not entry[3] or root.value is None:
+            return None
+        made = self._make(entry, root.order, "train")
+        if made is not None:
+            made[0].root = root
+            root.events.append(made[0])
+        return made
+
+    def _make(self, entry: Entry, order: int, phase: str) -> Made | None:
+        _, tensor, version, _, training = entry
+        batch, target = self._target(tensor)
+        if batch is None or target is None or (version >= 0 and tensor._version != version):
+            return None
+        batch.used += 1
+        event = LossEvent(order, _UNKNOWN, -1, training, tensor.data_ptr(), Match(batch, 0, "output"))
+        event.phase, event.n_rows = phase, len(tensor)
+        value, self._value = self._value, None
+        return event, tensor, target, tensor.new_full((), float("nan")) if value is None else value
+
+    def _target(self, output: Tensor) -> tuple[Batch | None, Tensor | None]:
+        """Return the oldest batch without a loss whose size fits, and the leaf that looks like labels."""
+        n = len(output)
+        for batch in self.book.recent():
+            if batch.used or batch.size != n:
+                continue
+            for leaf in reversed(batch.leaves):
+                if not leaf.is_floating_point() and leaf.dim() and leaf.numel() == n:
+                    return batch, leaf.reshape(n)
+            for leaf in reversed(batch.leaves):
+                if leaf.shape == output.shape:
+                    return batch, leaf
+        return None, None

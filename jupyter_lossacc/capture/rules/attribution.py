@@ -1,0 +1,181 @@
+"""Which samples a loss belongs to, and whether it is the record of their visit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.capture.reading.criteria import fold_columns
+from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Holding, Match
+from jupyter_lossacc.capture.taps.fingerprints import InputIds
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.capture.reading.events import LossEvent
+    from jupyter_lossacc.capture.rules.runs import Run
+    from jupyter_lossacc.capture.rules.sink import Counters
+
+__all__ = ["Attribution"]
+
+Ids = NDArray[np.int64]
+_CLASSES = ("multiclass", "binary", "multilabel", "dense")
+_ONE_HOT_ONLY = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
+
+class Attribution:
+    """Connects losses with batches.
+
+    Attributes
+    ----------
+    by_input : bool
+        Whether samples are recognised by their inputs.
+    loaders : bool
+        Whether a loader gave batches.
+    revisited : bool
+        Whether the batch of the last loss was recorded in an earlier pass: the user kept it.
+    """
+
+    def __init__(self, book: BatchBook, counters: Counters) -> None:
+        self.book, self.counters = book, counters
+        self.holding = Holding()
+        self.inputs = InputIds()
+        self.by_input = self.loaders = False
+        self.revisited = False
+
+    def take(self, event: LossEvent) -> None:
+        """Look at a loss when it arrives: find its batch by the values of the target."""
+        if event.match is None and event.candidates and event.target is not None:
+            event.match = self.book.by_value(np.asarray(event.target), event.candidates)
+            if event.match is not None:
+                event.match.batch.used += 1
+        if event.match is not None:
+            self.loaders = True
+            event.match.batch.rows_used = event.match.first + event.n_rows
+        elif event.origin is not None:
+            self.holding.note(event.origin, self.counters.steps, self.counters.backwards)
+
+    def classifies(self, event: LossEvent) -> bool:
+        """Whether the predictions can be read as classes; counts what cannot."""
+        if event.dropped:
+            return False
+        if event.task == "regression" or (event.call.name in _ONE_HOT_ONLY and not event.one_hot):
+            self.counters.regressions += 1
+            return False
+        if event.task not in _CLASSES:
+            self.counters.unreadable += 1
+            return False
+        return True
+
+    def late_match(self, event: LossEvent) -> Match | None:
+        """Match by a sibling under the same backward, or by order."""
+        if event.root is not None:
+            for other in event.root.events:
+                match = other.match
+                if other is not event and match is not None and other.n_rows == event.n_rows:
+                    return Match(match.batch, match.first, "sibling")
+        # Targets made for one batch and kept by the user look like a set of their own, once.
+        made = event.origin is not None and event.origin.whole and not self.holding.durable(event.origin)
+        if self._held(event) and not made:
+            return None
+        found = self.book.by_order(event.n_rows, event.candidates)
+        if found is not None:
+            found.batch.used += 1
+        return found
+
+    def _held(self, event: LossEvent) -> bool:
+        """Whether the targets are rows of a tensor that the user holds, and not a batch's own tensor.
+
+        A tensor made for one batch is gone once the next loss is computed.
+        """
+        origin = event.origin
+        if origin is None:
+            return False
+        if event.held is None:
+            event.held = self.holding.holds(origin, event.phase or "eval")
+        return event.held
+
+    def samples(self, event: LossEvent) -> tuple[NDArray[np.float32], Ids | None]:
+        """Columns per sample, and sample ids where they are known."""
+        columns = event.columns
+        if event.match is None:
+            origin = event.origin
+            columns = self._folded(event, columns)
+            ids = self._by_input(event, columns.shape[1]) if self.by_input else None
+            if ids is not None:  # for all of a run, once for a part: sets keep their names
+                return columns, ids
+            if origin is not None and len(origin.ids) == columns.shape[1] and self._held(event):
+                return columns, origin.ids
+            return columns, self._by_input(event, columns.shape[1])
+        batch, first = event.match.batch, event.match.first
+        n = columns.shape[1]
+        if n > batch.size and batch.size and n % batch.size == 0:
+            columns, n = fold_columns(columns, batch.size), batch.size
+            event.logits = event.targets = None
+            event.task = "dense"  # tokens: a sample's values are means over its positions
+        ids = None if batch.indices is None else batch.source.data.underlying(batch.indices)
+        if ids is not None:
+            ids = ids[first : first + n]
+        return columns, ids if ids is not None and len(ids) == n else None
+
+    @staticmethod
+    def _folded(event: LossEvent, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tokens of the sequences that the model was given → sequences."""
+        n = 0 if event.prints is None else len(event.prints)
+        if not 0 < n < columns.shape[1] or columns.shape[1] % n:
+            return columns
+        event.logits = event.targets = None
+        return fold_columns(columns, n)
+
+    def _by_input(self, event: LossEvent, n: int) -> Ids | None:
+        """Recognise samples by what the model was given, where no loader gives batches."""
+        if event.prints is None or len(event.prints) != n or self.loaders:
+            return None
+        ids = self.inputs.ids(event.prints, event.phase or "eval")
+        if ids is not None:
+            self.by_input, event.origin, event.held = True, None, True
+        return ids
+
+    def belongs(self, event: LossEvent, run: Run) -> bool:
+        """Whether a loss is the record of its batch, and not a second look at it or a side term."""
+        if event.match is not None:
+            # A term beside one whose batch is known for certain is never the record of that batch.
+            return event.match.source != "sibling" and not self._again(
+                event.match, event.phase or "eval", run
+            )
+        if self._held(event):
+            return True
+        if event.phase == "train":
+            return run.last_train_source is None
+        return not any(o.phase == "eval" and id(o) in run.sources for o in run.open.values())
+
+    def _again(self, match: Match, phase: str, run: Run) -> bool:
+        """Whether the batch was recorded in this phase already (closures, second terms)."""
+        batch = match.batch
+        key = (phase, match.first)
+        if key not in batch.seen:
+            batch.seen.add(key)
+            self.revisited = False
+            return False
+        opened = run.open.get((phase, id(batch.source)))
+        self.revisited = match.source in ("identity", "memory") and (
+            opened is None
+            or opened.last_number != batch.number
+            or (batch.source.n_given == 1 and opened.step < run.step + (phase == "train"))
+        )
+        return not self.revisited
+
+    def value(self, event: LossEvent) -> float:
+        """Return the value to report for a batch: the criterion's, or that of the sum it is a term of."""
+        if not math.isnan(event.criterion):
+            return event.criterion
+        root = event.root
+        if root is None or root.value is None:
+            return event.value
+        terms = [e for e in root.events if e.logits_at == event.logits_at]
+        if len(terms) > 1 and len({id(e.match.batch) for e in terms if e.match is not None}) <= 1:
+            return root.value
+        if event.call.reduction == "none" or (event.call.name == "unknown" and event.number < 0):
+            return root.value
+        return event.value

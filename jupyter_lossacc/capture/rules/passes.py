@@ -1,0 +1,396 @@
+"""The passes of one run: which one a batch belongs to, when one ends, and what it is called."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
+from jupyter_lossacc.capture.reading.transfer import Landing
+from jupyter_lossacc.capture.rules.assembly import OpenPass
+from jupyter_lossacc.capture.rules.runs import Run, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from jupyter_lossacc.capture.reading.events import LossEvent
+    from jupyter_lossacc.capture.reading.plain import PlainSteps
+    from jupyter_lossacc.capture.reading.reduction import Sums
+    from jupyter_lossacc.capture.reading.sample_ids import Origin
+    from jupyter_lossacc.capture.rules.sink import Counters, Sink
+    from jupyter_lossacc.capture.taps.loaders import Batch, LoaderPass
+    from jupyter_lossacc.records import Pass
+
+__all__ = ["PassKeeper"]
+
+Ids = NDArray[np.int64]
+_SEEN_AGAIN = 0.5  # of a batch: the set is gone through again, not drawn from at random
+
+
+class PassKeeper:
+    """Keeps the open passes of one run.
+
+    Parameters
+    ----------
+    run : Run
+    sink : Sink
+    limit : callable
+        Says a limit once.
+    counters : Counters
+    began : float
+        ``time.monotonic()`` at the beginning of the recording.
+    mode_layers : callable
+        As in `Interpreter`.
+    names : callable
+        What the user calls a tensor.
+    recurring : callable
+        Whether inputs that samples are recognised by come again; None while that is not known.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        sink: Sink,
+        limit: Callable[[str], None],
+        counters: Counters,
+        began: float,
+        mode_layers: Callable[[], int | None],
+        names: Callable[[Tensor], tuple[str, ...]],
+        recurring: Callable[[], bool | None],
+    ) -> None:
+        self.run, self.sink, self.limit, self.counters, self.began = run, sink, limit, counters, began
+        self._leaving: deque[tuple[Pass, Sums | None, Landing]] = deque()
+        self.mode_layers, self.names, self.recurring = mode_layers, names, recurring
+
+    def training(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
+        """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
+        run = self.run
+        run.splits.training_goes_on()
+        if event.match is not None:
+            opened = self._train_with_loader(event.match.batch, revisited=revisited)
+        else:
+            opened = self._train_without_loader(event, ids)
+        run.splits.train_on(_root(opened), ids, opened.group)
+        run.evaluated_since_train = False
+        run.last_train = opened
+        opened.step = run.step + 1
+        return opened
+
+    def plain(self, event: PlainSteps) -> OpenPass:
+        """Return the training pass of plain steps; where each is a pass, none of them is kept."""
+        run, group, batches = self.run, event.pattern.group, event.batches
+        run.splits.training_goes_on()
+        run.evaluated_since_train = False
+        if not batches:
+            before = run.open.get(("train", group[1]))
+            if before is not None:
+                self.finish(before, complete=True)
+            self._finish_over()
+            run.seen = Seen(replaced=run.seen.replaced)
+            self.counters.train_passes += len(event.steps)
+            return OpenPass(("train", group[1]), "train", run.epoch, "", group)
+        opened = run.last_train = self._train_with_loader(batches[0], revisited=False)
+        opened.last_number = batches[-1].number
+        run.samples_drawn += sum(batch.size for batch in batches[1:])
+        ids = batches[0].source.data.underlying([i for batch in batches for i in batch.indices])
+        run.splits.train_on(_root(opened), ids, opened.group)
+        opened.add_plain(event)
+        return opened
+
+    def unseen_training(self, batch: Batch | None) -> None:
+        """Count epochs of a training whose losses are not seen: a compiled step, say."""
+        run = self.run
+        if batch is not None and not batch.used:
+            self._train_with_loader(batch, revisited=False)
+        elif batch is None and run.last_train is None and (run.evaluated_since_train or not run.epoch):
+            self._finish_over()
+            run.epoch += 1
+        else:
+            return
+        run.splits.training_goes_on()
+        run.evaluated_since_train = False
+
+    def evaluation(self, event: LossEvent, ids: Ids | None, *, revisited: bool) -> OpenPass:
+        """Return the evaluation pass of a batch; `revisited` as in `training`."""
+        run = self.run
+        run.evaluated_since_train = True
+        if event.match is not None:
+            opened = self._eval_with_loader(event.match.batch, revisited=revisited)
+        else:
+            opened = self._eval_without_loader(event, ids)
+        opened.epoch, opened.step = run.epoch, run.step
+        return opened
+
+    def finish_all(self, *, complete: bool) -> None:
+        """End the run: nothing follows. Without `complete`, only exhausted loaders count as whole."""
+        for opened in sorted(dict.fromkeys(self.run.open.values()), key=lambda o: o.step):
+            source = self.run.sources.get(id(opened))
+            whole = source is not None and source.exhausted
+            self.finish(opened, complete=complete or whole, final=True)
+        self.depart(wait=True)
+
+    def finish(self, opened: OpenPass, *, complete: bool, final: bool = False) -> None:
+        """End one pass and hand it over."""
+        run = self.run
+        for key in [k for k, o in run.open.items() if o is opened]:
+            del run.open[key]
+        source = run.sources.pop(id(opened), None)
+        if not opened.n_samples:
+            return
+        if opened.n_events == 1 and not opened.n_recorded:
+            self.counters.train_passes += 1  # its loss stands in run.steps, and more is not known
+            return
+        explicit = run.splits.named(source, opened.storage)
+        if opened.phase == "train":
+            split = explicit or self._train_name(opened)
+            self.counters.train_passes += 1
+        else:
+            split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
+            self.counters.evaluations += 1
+        self._check_ids(split, opened, streamed=source is not None and source.streamed)
+        if source is not None and opened.epoch == 0:
+            complete &= not source.cut_short  # Lightning's sanity check reads two batches
+        passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
+        if source is not None:
+            passed = replace(passed, data=source.data.reference)
+        if passed.key in run.keys:
+            self.limit(
+                f"The {split!r} data were evaluated again at step {passed.step}, before another training "
+                "step; the first evaluation is kept."
+            )
+            return
+        run.keys.add(passed.key)
+        run.sizes[opened.group] = opened.n_samples
+        self._say_limits(split, opened, ids_known=passed.predictions.ids_known)
+        sums = opened.device_sums
+        self._leaving.append((passed, sums, Landing([] if sums is None else [sums.packed()])))
+        self.depart()
+
+    def depart(self, *, wait: bool = False) -> None:
+        """Hand over the finished passes whose sums have reached the host, in order."""
+        while self._leaving and (wait or self._leaving[0][2].ready()):
+            passed, sums, landing = self._leaving.popleft()
+            if sums is not None:
+                passed = replace(passed, accumulators=sums.unpack(landing.take(wait=wait)[0]))
+            self.flush_steps()
+            self.sink.pass_finished(self.run.index, passed)
+
+    def flush_steps(self) -> None:
+        """Hand over the rows of the steps so far."""
+        columns = self.run.take_rows()
+        if columns:
+            self.sink.steps(self.run.index, columns)
+
+    def _eval_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
+        run, source = self.run, batch.source
+        key = ("eval", id(source))
+        opened = run.open.get(key)
+        if opened is not None and revisited and batch.number <= opened.last_number:
+            self.finish(opened, complete=True)
+            opened = None
+        if opened is None:
+            opened = self._open(key, "eval", source, ("data", source.data.root, source.data.part))
+            self._finish_over(but=opened)
+        opened.last_number = batch.number
+        return opened
+
+    def _train_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
+        run, source = self.run, batch.source
+        key = ("train", id(source))
+        opened = run.open.get(key)
+        if opened is not None and revisited and batch.number <= opened.last_number:
+            self.finish(opened, complete=True)  # the same batches come round again
+            opened = None
+        elif opened is None and (before := self._sampled_before(source)) is not None:
+            if run.samples_drawn >= (source.data.size or math.inf):
+                self.finish(before, complete=True)
+            else:
+                for old in [k for k, o in run.open.items() if o is before]:
+                    del run.open[old]
+                opened = run.open[key] = before
+                run.sources[id(opened)] = source
+        if opened is None:
+            opened = self._begin_training(key, source)
+        opened.last_number = batch.number
+        run.last_train_source = source
+        run.samples_drawn += batch.size
+        return opened
+
+    def _begin_training(self, key: tuple[Any, ...], source: LoaderPass) -> OpenPass:
+        """Open a training pass: a new epoch, unless another training pass is still going on."""
+        run = self.run
+        self._finish_over()
+        beside = any(o.phase == "train" and not o.secondary for o in run.open.values())
+        if not beside:
+            run.epoch += 1
+            run.samples_drawn = 0
+        opened = self._open(key, "train", source, ("data", source.data.root, source.data.part))
+        opened.secondary = beside
+        return opened
+
+    def _sampled_before(self, source: LoaderPass) -> OpenPass | None:
+        """Return the pass that ``next(iter(loader))`` continues: every iterator gave one batch only."""
+        before = self.run.last_train_source
+        if before is None or before is source or before.n_given != 1 or before.exhausted:
+            return None
+        same = before.data.root == source.data.root and before.data.part == source.data.part
+        if not same or (before.n_batches or 0) <= 1:
+            return None
+        return self.run.last_train
+
+    def _train_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
+        run, origin = self.run, event.origin
+        root = memory_of(origin, ids)
+        key = ("train", root)
+        opened = run.open.get(key)
+        part = part_of(origin, ())
+        if part is not None:
+            run.rows_cut_from = part[1]
+        n_rows = run.rows_cut_from or (0 if origin is None else origin.n_rows)
+        # Inputs that may never come again tell nothing about epochs.
+        told = ids if origin is not None or self.recurring() else None
+        if opened is None or run.begins_epoch_without_loader(told, n_rows):
+            if opened is not None:
+                self.finish(opened, complete=True)
+            self._finish_over()
+            run.epoch += 1
+            run.seen = Seen(replaced=run.seen.replaced)
+            opened = self._open(key, "train", None, ("memory", root))
+            opened.storage = origin.storage.cdata if origin is not None else None
+        if ids is not None:
+            run.seen.add(ids)
+        return opened
+
+    def _eval_without_loader(self, event: LossEvent, ids: Ids | None) -> OpenPass:
+        run, origin = self.run, event.origin
+        root = memory_of(origin, ids)
+        part = part_of(origin, run.splits.groups) if ids is not None else None
+        key = ("eval", root, part)
+        opened = run.open.get(key)
+        whole = origin is not None and origin.kept()
+        if opened is not None and (
+            opened.step != run.step
+            or (whole and opened.whole_sets)
+            or opened.n_samples >= run.sizes.get(opened.group, math.inf)
+            or (ids is not None and float(np.isin(ids, opened.all_ids()).mean()) > _SEEN_AGAIN)
+        ):
+            self.finish(opened, complete=True)
+            opened = None
+        if opened is None:
+            first = int(ids[0]) if ids is not None and len(ids) and origin is not None else -1
+            names = () if origin is None or ids is None else self._tensor_names(origin)
+            opened = self._open(key, "eval", None, ("memory", root, part or first), names)
+            opened.storage = origin.storage.cdata if origin is not None else None
+            self._finish_over(but=opened)
+        opened.whole_sets &= whole
+        return opened
+
+    def _tensor_names(self, origin: Origin) -> tuple[str, ...]:
+        """Return what the user calls the tensor that batches are cut out of."""
+        held = origin.part.tensor() if origin.part is not None else None
+        if held is None and origin.target is not None:
+            held = origin.target()
+        return () if held is None else self.names(held)
+
+    def _open(
+        self,
+        key: tuple[Any, ...],
+        phase: str,
+        source: LoaderPass | None,
+        group: tuple[Any, ...],
+        names: tuple[str, ...] = (),
+    ) -> OpenPass:
+        run = self.run
+        names = source.names if source is not None else names
+        opened = OpenPass(key, phase, run.epoch, names[0] if names else "", group)
+        opened.step = run.step
+        opened.mode_layers = self.mode_layers()
+        if source is not None:
+            opened.n_batches = source.n_batches
+            run.sources[id(opened)] = source
+        if phase == "eval":
+            run.splits.enter(group, names, run.epoch)
+        run.open[key] = opened
+        return opened
+
+    def _over(self, opened: OpenPass) -> bool:
+        """Whether no further batch can join a pass."""
+        source = self.run.sources.get(id(opened))
+        if source is not None:
+            # An iterator left after one batch may be ``next(iter(loader))``, which goes on.
+            sampled = opened.phase == "train" and source.n_given == 1 and (source.n_batches or 0) > 1
+            return source.ended and (source.exhausted or not sampled)
+        return opened.phase == "eval"
+
+    def _finish_over(self, but: OpenPass | None = None) -> None:
+        """Finish the passes that have ended, in the order in which they began."""
+        for opened in list(self.run.open.values()):
+            if opened is not but and self._over(opened):
+                self.finish(opened, complete=True)
+
+    def _check_ids(self, split: str, opened: OpenPass, *, streamed: bool) -> None:
+        """Trust ids of a new tensor or dataset only if they come with the targets known for them.
+
+        So too places in a stream: it may be shuffled.
+        """
+        if not opened.ids_known:
+            return
+        root, ids, targets = _root(opened), opened.all_ids(), opened.targets_in_order()
+        known = self.run.labels.get(split)
+        if known is None:
+            self.run.labels[split] = (root, ids, targets)
+        elif root == BY_INPUT and self.recurring() is not True:
+            opened.ids_known = False  # no input has come again so far
+        elif known[0] != root or streamed:
+            _, before, now = np.intersect1d(known[1], ids, return_indices=True)
+            opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
+
+    def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
+        bare = (
+            opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss())
+        )
+        if bare and self.counters.unknown_criteria:
+            self.limit(
+                f"The criterion is computed by hand or inside a compiled function, and its value on the "
+                f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "
+                "log-likelihood of the predictions. Way out: compute it in a function of its own."
+            )
+        by_hand = self.run.combined and opened.info is not None and opened.info.reduction == "none"
+        if by_hand and opened.phase == "eval":
+            self.limit(
+                "In training the values of the criterion are combined by hand. How they are combined in "
+                "evaluation cannot be seen; the loss shown there is their plain mean."
+            )
+        if ids_known:
+            return
+        self.limit(
+            f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
+            "samples between epochs. Way out: read them through a DataLoader, or name the data with "
+            f"--split {split}=EXPR."
+        )
+
+    def _train_name(self, opened: OpenPass) -> str:
+        """``train``, or another name for a second loader that is trained on at the same time."""
+        taken = self.run.splits.taken
+        if not opened.secondary:
+            taken.setdefault("train", opened.group)
+            return "train"
+        for split, group in taken.items():
+            if group == opened.group and split != "train":
+                return split
+        name = opened.name if opened.name and opened.name not in taken else "train_2"
+        taken[name] = opened.group
+        return name
+
+
+def _root(opened: OpenPass) -> int:
+    """Return the number of the dataset or tensor that a pass reads."""
+    return int(opened.group[1])

@@ -1,0 +1,152 @@
+"""One run: its epochs, its open passes, its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jupyter_lossacc.records import STEP_COLUMNS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent, StepEvent
+    from jupyter_lossacc.capture.rules.assembly import OpenPass
+    from jupyter_lossacc.capture.rules.splits import Splits
+    from jupyter_lossacc.capture.taps.loaders import LoaderPass
+
+__all__ = ["Run"]
+
+
+@dataclass(slots=True)
+class Seen:
+    """Samples met in the current epoch of training without a loader."""
+
+    mask: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # by sample id
+    replaced: bool = False  # drawn with replacement: a batch overlapped before all were seen
+    n_drawn: int = 0
+
+    def add(self, ids: NDArray[np.int64]) -> None:
+        """Note the samples of a batch."""
+        top = int(ids.max(initial=0)) + 1
+        if len(self.mask) < top:
+            grown = np.zeros(max(top, 2 * len(self.mask)), dtype=bool)
+            grown[: len(self.mask)] = self.mask
+            self.mask = grown
+        self.mask[ids] = True
+        self.n_drawn += len(ids)
+
+    def count(self, ids: NDArray[np.int64]) -> int:
+        """Count how many of `ids` were met."""
+        return int(self.mask[ids[ids < len(self.mask)]].sum())
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """State of one run.
+
+    Parameters
+    ----------
+    index : int
+    splits : Splits
+    epoch, step : int
+        Where it continues from; 0 and 0 for a new one.
+    """
+
+    index: int
+    splits: Splits
+    epoch: int = 0
+    step: int = 0
+    parameters: set[int] = field(default_factory=set)
+    optimizers: set[int] = field(default_factory=set)
+    open: dict[tuple[Any, ...], OpenPass] = field(default_factory=dict)
+    sources: dict[int, LoaderPass] = field(default_factory=dict)  # by id of the open pass
+    last_train: OpenPass | None = None
+    last_train_source: LoaderPass | None = None
+    evaluated_since_train: bool = False
+    combined: bool = False  # unreduced values of the criterion are combined by hand in training
+    sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)  # samples in the last pass of a group
+    keys: set[tuple[str, int, int]] = field(default_factory=set)
+    seen: Seen = field(default_factory=Seen)
+    samples_drawn: int = 0
+    rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
+    # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
+    labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    other_rates: list[tuple[float, ...]] = field(default_factory=list)
+    step_loss: float = math.nan
+    step_samples: int = 0
+
+    def add_root(self, event: LossEvent, n_samples: int) -> None:
+        """Add what was backpropagated to the step that is being prepared."""
+        root = event.root
+        self.step_samples += n_samples
+        if root is None or root.counted:
+            return
+        root.counted = True
+        value = event.value if root.value is None else root.value
+        if math.isnan(self.step_loss):
+            self.step_loss = value
+        elif not root.inside_step:  # a closure evaluates one batch several times: its first value counts
+            self.step_loss += value
+
+    def add_bare_root(self, root: RootEvent) -> None:
+        """Add a backward call whose losses were not seen."""
+        if root.value is not None and not root.counted and not math.isnan(root.value):
+            root.counted = True
+            self.step_loss = root.value if math.isnan(self.step_loss) else self.step_loss + root.value
+
+    def add_step(self, event: StepEvent) -> None:
+        """Close a row of ``run.steps``."""
+        self.step += 1
+        self.rows.append(
+            (
+                float(self.epoch),
+                float(self.step),
+                self.step_loss,
+                float(self.step_samples),
+                event.learning_rate,
+                event.grad_norm * min(1.0, event.clipped_at / (event.grad_norm + 1e-6)),
+                event.update_ratio,
+                event.dead_share,
+            )
+        )
+        self.other_rates.append(event.other_rates)
+        self.step_loss, self.step_samples = math.nan, 0
+
+    def take_rows(self) -> dict[str, NDArray[np.float64]]:
+        """Columns of the steps since the last call; empty when there were none."""
+        if not self.rows:
+            return {}
+        columns = np.array(self.rows, dtype=np.float64).T
+        others, self.rows, self.other_rates = self.other_rates, [], []
+        taken = {
+            name: np.ascontiguousarray(column) for name, column in zip(STEP_COLUMNS, columns, strict=True)
+        }
+        for i in range(max(map(len, others))):
+            taken[f"learning_rate_{i + 2}"] = np.array([r[i] if i < len(r) else math.nan for r in others])
+        return taken
+
+    def begins_epoch_without_loader(self, ids: NDArray[np.int64] | None, n_rows: int) -> bool:
+        """Whether a training batch without a loader opens a new epoch.
+
+        With known ids an epoch ends when most of a batch was already seen in it; where samples are
+        drawn with replacement, when as many were drawn as there are. Without ids, an evaluation
+        between two training batches separates epochs.
+        """
+        if ids is None:
+            return self.evaluated_since_train
+        seen = self.seen
+        again = seen.count(ids)
+        if seen.replaced or 0 < again <= len(ids) / 2 or _repeats(ids):
+            seen.replaced = True
+            return seen.n_drawn >= n_rows if n_rows else self.evaluated_since_train
+        return again > len(ids) / 2
+
+
+def _repeats(ids: NDArray[np.int64]) -> bool:
+    """Whether a sample is in a batch twice; sorted ones, the most common, are told at a glance."""
+    return not bool((ids[1:] > ids[:-1]).all()) and len(np.unique(ids)) < len(ids)

@@ -1,0 +1,127 @@
+"""Tap on the output of the trained module: for losses that torch does not know.
+
+A criterion written by hand leaves no trace of its own. What the module returned, the targets of the
+batch and the value that backward starts from are enough to record it. The same tap sees evaluation
+loops that compute no loss at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jupyter_lossacc.capture.taps.fingerprints import row_fingerprints
+from jupyter_lossacc.capture.taps.journal import INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.taps.scripting import hide_hooks_from_scripting
+from jupyter_lossacc.capture.taps.units import UnitTaps
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from jupyter_lossacc.capture.taps.patches import Patches
+
+__all__ = ["OutputTaps"]
+
+_COVERED = 8  # trained losses seen after which outputs in training are not needed any more
+
+
+class OutputTaps:
+    """Forward hooks on the modules that are trained."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.units = UnitTaps(journal, _first_tensor)
+        self.n_covered = 0
+        self._patches: Patches | None = None
+        self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
+        self.called: weakref.WeakSet[Module] = weakref.WeakSet()  # those whose outputs were seen
+
+    def install(self, patches: Patches) -> None:
+        """Allow modules to be hooked until `patches` are undone."""
+        self._patches = patches
+        hide_hooks_from_scripting(patches)
+
+    def attach(self, module: Module) -> None:
+        """Put a hook on one module, once."""
+        compiled = module.__dict__.get("_compiled_call_impl") is not None  # its hooks would be traced
+        if self._patches is None or module in self._hooked or compiled:
+            return
+        self._hooked.add(module)
+        self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
+        self.units.attach(module, self._patches)
+
+    def covered(self) -> None:
+        """Note that a known loss was trained on."""
+        self.n_covered += 1
+
+    def note(self, module: Module, inputs: Any, output: Any) -> None:
+        """Entry: (OUTPUT, output, version, whether it has a graph, module.training)."""
+        journal = self.journal
+        if module not in self.called:
+            self.called.add(module)
+        tensor = _first_tensor(output)
+        if tensor is None:
+            return
+        if journal.wants_inputs:
+            self.note_input(inputs, tensor)
+        graph = tensor.requires_grad
+        if graph and journal.learner is not None:
+            journal.learner.arm()
+        if graph and self.n_covered >= _COVERED:
+            return
+        if tensor.is_inference():
+            version, tensor = -1, tensor.clone()
+        else:
+            version, tensor = tensor._version, tensor.detach()
+        journal.n_bytes += tensor.nbytes
+        journal.entries.append((OUTPUT, tensor, version, graph, module.training))
+
+    def note_input(self, inputs: Any, output: Tensor) -> None:
+        """Entry: (INPUT, fingerprints of the rows, memory of the output), for loops without loaders."""
+        given = next((v for v in inputs if isinstance(v, Tensor) and is_plain(v)), None)
+        with torch.no_grad():
+            prints = None if given is None else row_fingerprints(given)
+        if prints is not None:
+            self.journal.entries.append((INPUT, prints, output.untyped_storage().data_ptr()))
+            self.journal.n_light += 1
+
+
+class _Hook:
+    """A forward hook that copies and pickles into one that does nothing, without naming us."""
+
+    def __init__(self, taps: OutputTaps) -> None:
+        self.taps = taps
+        self.seen = False  # the module is among those whose outputs were seen
+
+    def __call__(self, module: Module, inputs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return  # constant for a compiler, which then sees an empty hook
+        taps, journal = self.taps, self.taps.journal
+        trained = type(output) is Tensor and output.requires_grad and self.seen
+        if trained and taps.n_covered >= _COVERED and journal.learner is None and not journal.wants_inputs:
+            return  # most steps of most trainings end here
+        if journal.here():
+            self.seen = True
+            try:
+                taps.note(module, inputs, output)
+            except Exception as error:
+                journal.contain("output", error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (getattr, (contextlib.nullcontext(), "__exit__"))
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    """Predictions in what a module returns: ``logits`` if it names them, else its first float tensor."""
+    if isinstance(output, Mapping):
+        named = output.get("logits")
+        output = [named] if named is not None else list(output.values())
+    for value in output if isinstance(output, (tuple, list)) else (output,):
+        if isinstance(value, Tensor) and is_plain(value) and value.is_floating_point() and value.dim():
+            return value.as_subclass(Tensor)
+    return None
