@@ -196,6 +196,18 @@ def test_training_in_another_thread_is_said() -> None:
     assert "another thread" in sink.limits[0]
 
 
+def test_an_iterator_that_dies_in_another_thread_is_no_training_there() -> None:
+    sink = Sink()
+    train_loader, _, _ = make_loaders()
+    with Capture(sink):
+        loops.LOOPS["plain_tutorial"]()
+        held = [iter(train_loader)]
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+    assert sink.limits == []
+
+
 class Anywhere(IterableDataset[Any]):
     def __iter__(self) -> Any:
         x, y = make_data()

@@ -7,6 +7,7 @@ workers, prefetching and out-of-order delivery.
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -151,7 +152,8 @@ class _Taps:
 
     def end(self, current: LoaderPass) -> None:
         """Entry: (PASS_END, LoaderPass)."""
-        if self.journal.here():
+        # An iterator in a cycle dies in whatever thread allocates next: that is no training there.
+        if threading.get_ident() == self.journal.owner and self.journal.here():
             try:
                 self.journal.entries.append((PASS_END, current))
             except Exception as error:
