@@ -110,6 +110,7 @@ class Desk:
         self._writing = self._written = 0.0  # seconds of the clerk that the last writing took, and all
         self._intervals = (math.inf, math.inf)  # seconds between the last three passes
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
+        self._evaluated = True  # since the training pass before
         self._analyst = Analyst(self._analyse, on_error) if view.live else None
 
     @property
@@ -218,7 +219,10 @@ class Desk:
             self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
             self.view.passed(self.ledger.recording)
-            self._analyst.wake()
+            # An evaluation follows most training passes in a moment, and is read together with them.
+            if summary.split != "train" or not self._evaluated:
+                self._analyst.wake()
+            self._evaluated = summary.split != "train"
 
     def _delay(self) -> float:
         """Seconds that a pass may wait for others to be written with."""

@@ -1,0 +1,93 @@
+"""How much of the time the analysis beside a training takes."""
+
+import threading
+
+import pytest
+
+from jupyter_lossacc.session import Recorder, threads
+from jupyter_lossacc.session.options import Options
+from jupyter_lossacc.views.live import Findings
+from jupyter_lossacc.views.plain import NoView
+from tests.digits import Training
+
+
+class Clock(threading.Event):
+    """Time that passes only where something computes or waits; it ends the thread after `until` seconds."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self.now = self.cpu = 0.0
+        self.until = until
+        self.ends: list[float] = []
+        self.news = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def thread_time(self) -> float:
+        return self.cpu
+
+    def compute(self, cpu: float, wall: float) -> None:
+        self.cpu += cpu
+        self.now += wall
+        self.ends.append(self.now)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        if self.now > self.until:
+            self.set()
+        self.news()
+        return self.is_set()
+
+
+def analyses(monkeypatch: pytest.MonkeyPatch, cpu: float, wall: float, until: float) -> Clock:
+    """Analyse as often as the budget allows, with news at any time."""
+    clock = Clock(until)
+    monkeypatch.setattr(threads, "time", clock)
+    analyst = threads.Analyst(lambda: clock.compute(cpu, wall), lambda error: pytest.fail(str(error)))
+    analyst._end, clock.news = clock, analyst.wake
+    analyst.wake()
+    analyst._thread.join(20)
+    assert not analyst._thread.is_alive()
+    return clock
+
+
+def test_a_short_training_is_analysed_often_and_a_long_one_takes_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = analyses(monkeypatch, cpu=0.05, wall=0.1, until=4)
+    assert len(early.ends) >= 10
+    assert early.cpu <= threads.SAVED + threads.DUTY * early.now + 0.05
+    long = analyses(monkeypatch, cpu=0.05, wall=0.1, until=600)
+    assert threads.DUTY * 600 <= long.cpu <= threads.SAVED + threads.DUTY * 600 + 0.05
+
+
+def test_a_busy_machine_makes_an_analysis_slower_not_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = analyses(monkeypatch, cpu=0.05, wall=0.05, until=100)
+    busy = analyses(monkeypatch, cpu=0.05, wall=0.25, until=100)
+    assert len(busy.ends) >= 0.9 * len(quiet.ends)
+
+
+def test_what_a_slow_training_leaves_is_saved_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = analyses(monkeypatch, cpu=10.0, wall=10.0, until=100)
+    gaps = [b - a - 10.0 for a, b in zip(clock.ends, clock.ends[1:], strict=False)]
+    assert gaps == pytest.approx([threads.LONGEST] * len(gaps))
+
+
+class Watching(NoView):
+    live = True
+
+    def __init__(self) -> None:
+        self.splits: list[list[str]] = []
+
+    def update(self, findings: Findings) -> None:
+        self.splits.append([s.split for s in findings.recording.summaries])
+
+
+def test_nothing_is_said_before_the_evaluation_that_follows_a_training_pass() -> None:
+    """The first analysis said "no validation pass has been seen" while one was running."""
+    view = Watching()
+    with Recorder(Options(name="x", store="none"), view=lambda _: view):
+        Training(epochs=3).run()
+    assert view.splits
+    assert all("val" in seen for seen in view.splits)
