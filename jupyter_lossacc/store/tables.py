@@ -64,6 +64,8 @@ METRICS_PACKING: dict[str, Any] = {
     "use_dictionary": ["run"],
     "column_encoding": dict.fromkeys(_SUMS, "BYTE_STREAM_SPLIT"),
 }
+# Parts are packed when they are merged: packing forty columns of one row takes longer than writing them.
+UNPACKED: dict[str, Any] = {"use_dictionary": False, "compression": "none"}
 SMALL_VOCABULARY = 256  # up to so many classes a dictionary packs labels better than deltas
 
 

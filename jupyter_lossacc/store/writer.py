@@ -117,7 +117,7 @@ class RunWriter:
         summaries = [summary for summary, _ in passes]
         first, self._next_pass = self._next_pass, self._next_pass + len(passes)
         table = tables.summaries_table(self.info.run_id, range(first, self._next_pass), summaries)
-        tables.write_table(self._part("metrics", first, self._next_pass - 1), table, **tables.METRICS_PACKING)
+        tables.write_table(self._part("metrics", first, self._next_pass - 1), table, **tables.UNPACKED)
         self._unmerged.append(table)
         # Of several ranks each knows its own part only, which is not the run's number.
         alone = self._head.get("ranks", 1) == 1
