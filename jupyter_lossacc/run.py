@@ -149,7 +149,7 @@ class Run:
         return pd.DataFrame(unit_rows(self.recording), columns=list(COLUMNS))
 
     def samples(self, split: str = "val", epoch: int = -1) -> pd.DataFrame:
-        """Per-sample records of one pass, indexed by sample id.
+        """Per-sample records of one pass, by `sample_id`, or by `position` in it where ids are unknown.
 
         Parameters
         ----------
@@ -172,10 +172,12 @@ class Run:
 
         summary = self._summary(split, epoch)
         predictions = self._predictions(summary)
-        columns: dict[str, Any] = {c: getattr(predictions, _FIELD.get(c, c)) for c in SAMPLE_COLUMNS}
+        fields = {c: "targets" if c == "target" else c for c in SAMPLE_COLUMNS}
+        columns: dict[str, Any] = {c: getattr(predictions, field) for c, field in fields.items()}
         if summary.loss.task in ("multiclass", "binary"):
             columns["correct"] = predictions.correct.astype(bool)
-        return pd.DataFrame(columns, index=pd.Index(predictions.sample_ids, name="sample_id"))
+        name = "sample_id" if predictions.ids_known else "position"
+        return pd.DataFrame(columns, index=pd.Index(predictions.sample_ids, name=name))
 
     def classes(self, split: str = "val", epoch: int = -1) -> pd.DataFrame:
         """Results per class of one pass, indexed by class (name where given).
@@ -395,6 +397,3 @@ class Run:
         return (
             f"<Run {self.name!r} ({self.id}): {self.status}, {epochs_seen(self.recording)}, splits {splits}>"
         )
-
-
-_FIELD = {"target": "targets"}

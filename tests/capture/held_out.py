@@ -32,7 +32,19 @@ EXPECTED: dict[str, Expected] = {}
 # a model without a loader counted as samples of their own; a loop without any optimiser, in a function
 # that had returned, had no ids; evaluations that only count hits were said to have a criterion written
 # by hand (two loops); an error of the checker (folds made of new tensors) is counted as a failure too.
-FIRST_RUN = {"first batch": (14, 14), "second batch": (6, 8), "third batch": (12, 18)}
+# Fourth batch: cells under the magic in a real kernel. A criterion called once on gathered outputs left
+# the loss of evaluations unknown and made a pass of its own; evaluation data made anew from arrays got a
+# new name every epoch; averaged weights were said to be evaluated in training mode; what a teacher said
+# counted as an evaluation; of a language model without a loader nothing was kept at all, and an internal
+# error was said; a loader's iterator collected in another thread was called training there; a GAN, which
+# is no classifier, had too many epochs (it still has). Those that stood above already are left out.
+FIRST_RUN = {
+    "first batch": (14, 14),
+    "second batch": (6, 8),
+    "third batch": (12, 18),
+    "fourth batch": (21, 28),
+}
+LEFT_OUT = 23
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

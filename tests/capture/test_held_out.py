@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from jupyter_lossacc.capture.capture import Capture
-from tests.capture import held_out_books  # enters its loops
-from tests.capture.held_out import EXPECTED, FIRST_RUN, HELD_OUT
+from tests.capture import held_out_books, held_out_cells  # enter their loops
+from tests.capture.held_out import EXPECTED, FIRST_RUN, HELD_OUT, LEFT_OUT
 from tests.capture.truth import TRUTH, Sink, check
 
 
@@ -28,5 +28,12 @@ def test_held_out_loop_is_recorded_exactly(name: str) -> None:
 
 
 def test_every_loop_has_its_first_run() -> None:
-    assert held_out_books.__name__
-    assert sum(n for _, n in FIRST_RUN.values()) == len(HELD_OUT)
+    assert held_out_books.__name__ < held_out_cells.__name__
+    assert sum(n for _, n in FIRST_RUN.values()) == len(HELD_OUT) + LEFT_OUT
+
+
+def test_averaged_weights_are_not_said_to_be_in_training_mode() -> None:
+    sink = Sink()
+    with Capture(sink):
+        HELD_OUT["moving_average_of_the_weights"]()
+    assert [passed.training for _, passed in sink.passes] == [True, False] * 3

@@ -17,6 +17,8 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from jupyter_lossacc.diagnosis.summary import summarize
+
 if TYPE_CHECKING:
     from jupyter_lossacc.records import Pass
 
@@ -39,6 +41,7 @@ class Sink:
         self.runs.append((run, name_hint))
 
     def pass_finished(self, run: int, passed: Pass) -> None:
+        summarize(passed)  # what reads a pass next must be able to
         self.passes.append((run, passed))
         self.when.append(len(TRUTH.records))
 

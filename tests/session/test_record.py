@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import jupyter_lossacc as la
 from tests.digits import Training
@@ -37,6 +37,23 @@ def test_training_is_bit_identical_with_and_without(tmp_path: Path) -> None:
     for left, right in zip(bare.model.parameters(), watched.model.parameters(), strict=True):
         assert torch.equal(left, right)
     assert bare.truth == watched.truth
+
+
+def test_samples_of_unknown_ids_are_numbered_as_positions(tmp_path: Path) -> None:
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    turned = DataLoader(TensorDataset(x, y), 8, collate_fn=lambda batch: default_collate(batch[::-1]))
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with la.record("turned", store=tmp_path, view="none"):
+        for inputs, targets in turned:
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for inputs, targets in DataLoader(turned.dataset, 8, collate_fn=turned.collate_fn):
+                nn.functional.cross_entropy(model(inputs), targets)
+    for run in (la.last_run(), la.load_run("turned", tmp_path)):
+        assert run.samples("train_eval").index.name == "position"
+        assert "a collate_fn that keeps all of them in their order" in run.limits[0]
 
 
 def test_a_loaded_run_says_what_the_live_one_said(tmp_path: Path) -> None:

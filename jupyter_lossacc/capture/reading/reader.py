@@ -149,6 +149,7 @@ class Reader:
         self._recent.clear()
         self._prints = None
         self.unseen.last_loss = entries[at + n - 3][3].untyped_storage().data_ptr()
+        self.unseen.answered = False
         return n
 
     def close(self) -> None:
@@ -257,6 +258,8 @@ class Reader:
         target = rest[0].detach() if rest[0].requires_grad else rest[0]
         event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
         event.phase = "eval" if number < 0 else None
+        if number < 0 and self.unseen.elsewhere:
+            event.training = None  # the mode noted is that of the trained module, which did not answer
         event.match = self.book.by_memory(rest[0])
         if event.match is not None:
             event.match.batch.used += 1

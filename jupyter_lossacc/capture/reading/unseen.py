@@ -9,7 +9,7 @@ from torch import Tensor
 from jupyter_lossacc.capture.reading.criteria import Call
 from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match
-from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, Entry
+from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, STEP, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +31,21 @@ class UnseenLosses:
         self._output: Entry | None = None
         self._value: Tensor | None = None  # what the user's own criterion made of that output
         self.last_loss = 0  # memory of the last known loss's input
+        self._seen = self.answered = False  # the trained module gave an output: ever, since the last step
 
     @property
     def idle(self) -> bool:
         """Whether no output waits for its loss."""
         return self._output is None
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether predictions come from another module than the trained one: averaged weights, say."""
+        return self._seen and not self.answered
+
     def output(self, entry: Entry) -> None:
         """Take an output, unless a loss was computed on it inside the module already."""
+        self._seen = self.answered = True
         _, tensor, *_ = entry
         taken = self.last_loss and tensor.untyped_storage().data_ptr() == self.last_loss
         self._output, self._value = (None if taken else entry), None
@@ -56,6 +63,10 @@ class UnseenLosses:
                 self.covered()
             self._output = None
             self.last_loss = entry[3].untyped_storage().data_ptr()
+        elif kind == STEP:
+            self.answered = False
+        elif kind == OUTPUT and entry[3] and self._output is not None and not self._output[3]:
+            self._output = None  # the same batch is trained on: that was a teacher, or a look before
         elif kind in (OUTPUT, BATCH, PASS_END):
             return self.take_evaluation(order)
         return None

@@ -115,6 +115,25 @@ class OpenPass:
         elif event.dropped:
             self._sums_whole = False
 
+    def restate(self, event: LossEvent, columns: NDArray[np.float32], value: float) -> bool:
+        """Take a criterion's word for an evaluation without one: outputs were gathered and judged at once.
+
+        Only where the targets are those of the whole pass, in the same order; else False.
+        """
+        bare = self.phase == "eval" and self.info is not None and self.info.name == "unknown"
+        if not bare or event.dropped or event.task not in ("multiclass", "binary"):
+            return False
+        targets = self.targets_in_order()
+        if len(targets) < 2 or not np.array_equal(targets, columns[TARGET]):
+            return False
+        ids = self.all_ids() if self.ids_known else None
+        self.n_samples = self.n_events = self.n_recorded = self._n_counted = 0
+        self._value = self._weight = 0.0
+        self._columns, self._ids, self._waiting = [], [], []
+        self.info, self._sums, self._sums_whole = None, None, True
+        self.add(event, columns, ids, value)
+        return True
+
     def add_plain(self, event: PlainSteps) -> None:
         """Add batches whose samples are not recorded."""
         if event.targets is None:

@@ -126,6 +126,7 @@ class Attribution:
         if not 0 < n < columns.shape[1] or columns.shape[1] % n:
             return columns
         event.logits = event.targets = None
+        event.task = "dense"  # a sample's values are means over its positions
         return fold_columns(columns, n)
 
     def _by_input(self, event: LossEvent, n: int) -> Ids | None:

@@ -25,6 +25,8 @@ from jupyter_lossacc.capture.taps.units import UnitsEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from jupyter_lossacc.capture.reading.sample_ids import BatchBook
@@ -330,7 +332,7 @@ class Interpreter:
         self.start()
         columns, ids = attribution.samples(event)
         self.needs_inputs = event.match is None and (ids is None or attribution.by_input)
-        if not attribution.belongs(event, run):
+        if self._restates(event, columns) or not attribution.belongs(event, run):
             run.add_root(event, 0)
             return
         if event.phase == "train":
@@ -351,6 +353,11 @@ class Interpreter:
         self._last_open = (opened, opened.n_events)
         if event.phase == "train":
             self._trained = (event, opened)
+
+    def _restates(self, event: LossEvent, columns: NDArray[np.float32]) -> bool:
+        """Whether a loss is that of an evaluation as a whole, computed once its outputs were gathered."""
+        whole = event.phase == "eval" and event.match is None
+        return whole and any(o.restate(event, columns, event.value) for o in self.run.open.values())
 
     def _not_finite(self, phase: str | None, epoch: int) -> None:
         counters = self.counters

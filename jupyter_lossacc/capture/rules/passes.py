@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
+from jupyter_lossacc.capture.rules.limits import limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 
 if TYPE_CHECKING:
@@ -153,8 +154,11 @@ class PassKeeper:
             split = explicit or self._train_name(opened)
             self.counters.train_passes += 1
         else:
+            explicit = explicit or run.rebuilt(opened, source)
             split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
+            if source is not None:
+                run.evaluated[split] = (source.names, source.data.reference)
         self._check_ids(split, opened, streamed=source is not None and source.streamed)
         if source is not None and opened.epoch == 0:
             complete &= not source.cut_short  # Lightning's sanity check reads two batches
@@ -169,7 +173,11 @@ class PassKeeper:
             return
         run.keys.add(passed.key)
         run.sizes[opened.group] = opened.n_samples
-        self._say_limits(split, opened, ids_known=passed.predictions.ids_known)
+        for sentence in limits_of(
+            split, opened, unknown_criteria=self.counters.unknown_criteria > 0, combined=run.combined,
+            ids_known=passed.predictions.ids_known,
+        ):  # fmt: skip
+            self.limit(sentence)
         sums = opened.device_sums
         self._leaving.append((passed, sums, Landing([] if sums is None else [sums.packed()])))
         self.depart()
@@ -352,30 +360,6 @@ class PassKeeper:
         elif known[0] != root or streamed:
             _, before, now = np.intersect1d(known[1], ids, return_indices=True)
             opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
-
-    def _say_limits(self, split: str, opened: OpenPass, *, ids_known: bool) -> None:
-        bare = (
-            opened.info is not None and opened.info.name == "unknown" and math.isnan(opened.reported_loss())
-        )
-        if bare and self.counters.unknown_criteria:
-            self.limit(
-                f"The criterion is computed by hand or inside a compiled function, and its value on the "
-                f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "
-                "log-likelihood of the predictions. Way out: compute it in a function of its own."
-            )
-        by_hand = self.run.combined and opened.info is not None and opened.info.reduction == "none"
-        if by_hand and opened.phase == "eval":
-            self.limit(
-                "In training the values of the criterion are combined by hand. How they are combined in "
-                "evaluation cannot be seen; the loss shown there is their plain mean."
-            )
-        if ids_known:
-            return
-        self.limit(
-            f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
-            "samples between epochs. Way out: read them through a DataLoader, or name the data with "
-            f"--split {split}=EXPR."
-        )
 
     def _train_name(self, opened: OpenPass) -> str:
         """``train``, or another name for a second loader that is trained on at the same time."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent, StepEvent
     from jupyter_lossacc.capture.rules.assembly import OpenPass
     from jupyter_lossacc.capture.rules.splits import Splits
+    from jupyter_lossacc.capture.taps.datasets import DataReference
     from jupyter_lossacc.capture.taps.loaders import LoaderPass
 
 __all__ = ["Run"]
@@ -75,6 +76,8 @@ class Run:
     rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
     # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
     labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
+    # By split: what the user calls the loader that was evaluated last, and what finds its dataset.
+    evaluated: dict[str, tuple[tuple[str, ...], DataReference | None]] = field(default_factory=dict)
     rows: list[tuple[float, ...]] = field(default_factory=list)
     other_rates: list[tuple[float, ...]] = field(default_factory=list)
     step_loss: float = math.nan
@@ -117,6 +120,25 @@ class Run:
         self.other_rates.append(event.other_rates)
         self.step_loss, self.step_samples = math.nan, 0
 
+    def rebuilt(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
+        """Return the split of data that the user makes anew for every evaluation; None where not sure.
+
+        The old dataset is gone, the new one stands under the same name, and it has the same targets in
+        the same places. Targets sorted by class are no sign: sets of the same size share them.
+        """
+        if source is None or opened.phase != "eval" or not opened.ids_known:
+            return None
+        ids, targets = _in_order(opened.all_ids(), opened.targets_in_order())
+        if (np.diff(targets) >= 0).all():
+            return None
+        for split, (names, reference) in self.evaluated.items():
+            gone = reference is not None and reference() is None
+            if gone and names == source.names and (split, opened.epoch, opened.step) not in self.keys:
+                before = _in_order(*self.labels[split][1:])
+                if np.array_equal(before[0], ids) and np.array_equal(before[1], targets):
+                    return split
+        return None
+
     def take_rows(self) -> dict[str, NDArray[np.float64]]:
         """Columns of the steps since the last call; empty when there were none."""
         if not self.rows:
@@ -145,6 +167,14 @@ class Run:
             seen.replaced = True
             return seen.n_drawn >= n_rows if n_rows else self.evaluated_since_train
         return again > len(ids) / 2
+
+
+def _in_order(
+    ids: NDArray[np.int64], targets: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return ids and their targets, by id."""
+    order = np.argsort(ids, kind="stable")
+    return ids[order], targets[order]
 
 
 def _repeats(ids: NDArray[np.int64]) -> bool:

@@ -139,7 +139,9 @@ class Splits:
         """Name of an evaluation pass that is still going on, for display."""
         group = self.groups.get(opened.group)
         if group is None or group.split is None:
-            return "val" if "val" not in self.taken else opened.name or "test"
+            names = () if group is None else group.names
+            again = next((g.split for g in self.groups.values() if g.split and g.names == names), None)
+            return again or ("val" if "val" not in self.taken else opened.name or "test")
         return group.split
 
     def _role(self, key: tuple[Any, ...], group: Group, *, final: bool) -> str:

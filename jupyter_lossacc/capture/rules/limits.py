@@ -1,0 +1,63 @@
+"""What is said about a pass of which a part cannot be seen."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jupyter_lossacc.capture.rules.assembly import OpenPass
+
+__all__ = ["limits_of"]
+
+
+def limits_of(
+    split: str, opened: OpenPass, *, unknown_criteria: bool, combined: bool, ids_known: bool
+) -> Iterator[str]:
+    """Give the sentences about a pass that has ended.
+
+    Parameters
+    ----------
+    split : str
+    opened : OpenPass
+    unknown_criteria : bool
+        Whether training used a criterion that could not be seen.
+    combined : bool
+        Whether training combined unreduced values of the criterion by hand.
+    ids_known : bool
+    """
+    info = opened.info
+    if (
+        info is not None
+        and info.name == "unknown"
+        and math.isnan(opened.reported_loss())
+        and unknown_criteria
+    ):
+        yield (
+            f"The criterion is computed by hand or inside a compiled function, and its value on the "
+            f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "
+            "log-likelihood of the predictions. Way out: compute it in a function of its own."
+        )
+    if combined and info is not None and info.reduction == "none" and opened.phase == "eval":
+        yield (
+            "In training the values of the criterion are combined by hand. How they are combined in "
+            "evaluation cannot be seen; the loss shown there is their plain mean."
+        )
+    if not ids_known:
+        yield _unknown_samples(split, opened)
+
+
+def _unknown_samples(split: str, opened: OpenPass) -> str:
+    way_out, mixed = "read them through a DataLoader", ""
+    if opened.group[0] == "data":
+        way_out = "a dataset with numbered samples, and a collate_fn that keeps all of them in their order"
+    elif opened.phase == "eval" and opened.key[1] == BY_INPUT:
+        mixed = ", and sets evaluated one right after the other count as one"
+    return (
+        f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
+        f"samples between epochs{mixed}. Way out: {way_out}."
+    )

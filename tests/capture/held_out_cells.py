@@ -1,0 +1,155 @@
+"""Of a fourth batch of held-out loops, cells as people post them: those that were new in kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.capture.held_out import held
+from tests.capture.held_out_books import STREAM, Bigram, in_this_batch
+from tests.capture.loops import evaluate, train_one
+from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, Net, make_data, make_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@held()
+def criterion_on_the_gathered_outputs() -> None:
+    train_loader, _, _ = make_loaders()
+    val_set = torch.utils.data.Subset(TensorDataset(*make_data()), range(N_TRAIN, N_TRAIN + N_VAL))
+    val_loader = DataLoader(val_set, BATCH, shuffle=True)
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    criterion = nn.CrossEntropyLoss()
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, criterion, optimizer, epoch)
+        model.eval()
+        TRUTH.at("val", epoch)
+        outputs, targets = [], []
+        with torch.no_grad():
+            for x, y in val_loader:
+                outputs.append(model(x))
+                targets.append(y)
+        z, y = torch.cat(outputs), torch.cat(targets)
+        loss = criterion(z, y)
+        for record in TRUTH.records[-len(outputs) :]:
+            record.value = float(loss)
+
+
+@held()
+def evaluation_data_built_from_arrays_every_time() -> None:
+    x, y = (t.numpy() for t in make_data())
+    parts = {
+        "val": slice(N_TRAIN, N_TRAIN + N_VAL),
+        "val_2": slice(N_TRAIN + N_VAL, None),
+    }  # no name tells more
+    train_loader, _, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def score(X: Any, y: Any, split: str, epoch: int) -> None:
+        model.eval()
+        TRUTH.at(split, epoch)
+        loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=BATCH)
+        with torch.no_grad():
+            for xb, yb in loader:
+                TRUTH.value(F.cross_entropy(model(xb), yb))
+
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        for split in parts:
+            score(x[parts[split]], y[parts[split]], split, epoch)
+
+
+@held()
+def moving_average_of_the_weights() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(1, EPOCHS + 1):
+        model.train()
+        TRUTH.at("train", epoch)
+        for x, y in train_loader:
+            loss = F.cross_entropy(model(x), y)
+            TRUTH.value(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            average.update_parameters(model)
+        average.eval()  # and the model stays in training mode
+        TRUTH.at("val", epoch)
+        with torch.no_grad():
+            for x, y in val_loader:
+                TRUTH.value(F.cross_entropy(average(x), y))
+
+
+@held()
+def teacher_with_an_optimizer_of_its_own() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    teacher, student = Net(), Net()
+    torch.optim.Adam(teacher.parameters())
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
+    teacher.eval()
+    for epoch in range(1, EPOCHS + 1):
+        student.train()
+        TRUTH.at("train", epoch)
+        for x, y in train_loader:
+            TRUTH.quiet = True
+            with torch.no_grad():
+                taught = teacher(x)
+            TRUTH.quiet = False
+            z = student(x)
+            hard = F.cross_entropy(z, y)
+            TRUTH.value(hard)
+            soft = F.kl_div(F.log_softmax(z / 2, 1), F.softmax(taught / 2, 1), reduction="batchmean")
+            optimizer.zero_grad()
+            (0.7 * soft + 0.3 * hard).backward()
+            optimizer.step()
+        evaluate(student, val_loader, F.cross_entropy, epoch)
+
+
+@held(
+    limits=("sets evaluated one right after the other count as one", "samples the 'train'"),
+    skip=("ids train after 1", "ids val after 0", "numbers"),
+)
+def loss_estimated_on_both_parts_of_a_text() -> None:
+    parts = {"train": STREAM[:300], "val": STREAM[300:]}
+
+    drawn: list[int] = []  # the truth's note of where the windows begin
+
+    def get_batch(split: str) -> tuple[Tensor, Tensor]:
+        ix = torch.randint(len(parts[split]) - 8, (4,)).tolist()
+        drawn[:] = [i + 300 * (split == "val") for i in ix]
+        x = torch.stack([parts[split][i : i + 8] for i in ix])
+        y = torch.stack([parts[split][i + 1 : i + 9] for i in ix])
+        return x, y
+
+    def ask(model: Callable[..., Any], split: str) -> Tensor:
+        x, y = get_batch(split)
+        _, loss = model(x, y)
+        TRUTH.value(loss, in_this_batch(x, y))
+        TRUTH.records[-1].ids = list(drawn)
+        return loss  # type: ignore[no-any-return]
+
+    model = Bigram()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(12):
+        if step % 4 == 0:
+            TRUTH.at("val", step // 4)  # nothing tells the two sets apart, and the limits say so
+            model.eval()
+            with torch.no_grad():
+                np.mean([[ask(model, split).item() for _ in range(3)] for split in parts])
+            model.train()
+        TRUTH.at("train", step // 4 + 1)
+        loss = ask(model, "train")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
