@@ -12,15 +12,17 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.stats.series import Moments, running_median, wobble, wobble_rho
+from jupyter_lossacc.stats.series import Moments
+from jupyter_lossacc.stats.wobble import running_median, wobble, wobble_rho
 
-__all__ = ["Bars", "Curves", "bars_for"]
+__all__ = ["FIRST_EPOCHS", "Bars", "Curves", "bars_for"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_FIRST_EPOCHS = 60  # bars and autocorrelation are calibrated for so many; longer runs are granted more
+FIRST_EPOCHS = 60  # bars and autocorrelation are calibrated for so many; longer runs are granted more
+_STANDING = 1.4  # score at which a movement that was shown is no longer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Bars:
         Accuracy is flat when its change, with its 90 % interval, stays within the first of these times
         the error rate, and within no less than the second and no more than the third; and the change
         itself within half of that.
+    moved : float, optional
+        Score from which on accuracy is no longer flat; by default that at which its change is shown.
     """
 
     scan: float
@@ -54,6 +58,7 @@ class Bars:
     loss_least: float = 0.01
     accuracy_least: float = 0.005
     flat: tuple[float, float, float] = (0.1, 0.01, 0.03)
+    moved: float | None = None
 
     def critical(self, first: Ints, last: Ints, *, anchored: bool = False) -> Floats:
         """Critical value of each stretch."""
@@ -66,12 +71,23 @@ class Bars:
         return np.asarray(np.clip(share * (1 - accuracy), low, high))
 
     def relaxed(self) -> Bars:
-        """Bars for what is on the screen already, so that it does not flicker."""
+        """Bars for a part, or for more, of a stretch that was found."""
+        return self._lowered(0.6 * self.anchored)
+
+    def standing(self) -> Bars:
+        """Bars for a stretch that is on the screen already: lower still, and no higher in a longer run.
+
+        What was shown is withdrawn by what speaks against it, not by the run going on. So a change of
+        accuracy that would not be shown does not end a stretch in which it was flat, either.
+        """
+        return replace(self._lowered(_STANDING), moved=self.anchored)
+
+    def _lowered(self, score: float) -> Bars:
         return replace(
             self,
-            scan=0.6 * self.anchored,
+            scan=score,
             short=0.0,
-            anchored=0.6 * self.anchored,
+            anchored=score,
             loss_share=0.5 * self.loss_share,
             loss_least=0.5 * self.loss_least,
             accuracy_least=0.5 * self.accuracy_least,
@@ -87,7 +103,7 @@ def bars_for(n_epochs: int) -> Bars:
     first, and what the first 60 epochs let through has used up most of the error that is allowed. The
     loss is granted more, because its rises are clear as a rule where those of accuracy are not.
     """
-    growth = sqrt(log(max(n_epochs, _FIRST_EPOCHS) / _FIRST_EPOCHS))
+    growth = sqrt(log(max(n_epochs, FIRST_EPOCHS) / FIRST_EPOCHS))
     return Bars(scan=3.8 + 2.0 * growth, short=20.0, anchored=3.5 + 0.75 * growth)
 
 
@@ -124,7 +140,7 @@ class Curves:
         epoch, and in a long run one of so many is too low, for one curve; the same weights move both.
         """
         loss, accuracy = wobble_rho(self.loss), wobble_rho(self.accuracy)
-        return (loss, accuracy) if len(self) <= _FIRST_EPOCHS else (max(loss, accuracy),) * 2
+        return (loss, accuracy) if len(self) <= FIRST_EPOCHS else (max(loss, accuracy),) * 2
 
     @property
     def loss_rho(self) -> float:
@@ -167,6 +183,11 @@ class Curves:
         """`accuracy_moments`, and those of accuracy without its bursts of three epochs or fewer."""
         steady = running_median(self.accuracy)
         return self.accuracy_moments, Moments(steady, self.accuracy_wobble, self.accuracy_rho)
+
+    def until(self, n_epochs: int) -> Curves:
+        """Return the curves as they were after so many epochs."""
+        high = None if self.high is None else self.high[:n_epochs]
+        return Curves(self.loss[:n_epochs], self.accuracy[:n_epochs], self.n_samples, high)
 
     def high_share(self, first: Ints, last: Ints) -> Floats:
         """Share of each stretch's epochs at which the loss is high."""

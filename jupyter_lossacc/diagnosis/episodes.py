@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.diagnosis.curves import Bars, Curves, bars_for
+from jupyter_lossacc.diagnosis.curves import FIRST_EPOCHS, Bars, Curves, bars_for
 from jupyter_lossacc.diagnosis.sampling import SamplingError, samples_needed, sampling_error
 from jupyter_lossacc.diagnosis.windows import FLAT, MOVING, SHORTEST, Search, Window, which_kinds
 from jupyter_lossacc.records import Episode, EpochSummary, Recording
@@ -23,7 +23,7 @@ from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.series import knot_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jupyter_lossacc.records import EpisodeKind
 
@@ -51,7 +51,7 @@ def find_episodes(recording: Recording, previous: Sequence[Episode] = ()) -> tup
         Finished or growing.
     previous : sequence of Episode
         What was shown at the last update of the same run. A shown episode stays while it passes the
-        lower bars of `Bars.relaxed`; after that it comes back once more, and from then on, with
+        lower bars of `Bars.standing`; after that it comes back once more, and from then on, with
         ``retracted=True``.
 
     Returns
@@ -63,22 +63,28 @@ def find_episodes(recording: Recording, previous: Sequence[Episode] = ()) -> tup
     for split in recording.splits():
         before = [episode for episode in previous if episode.split == split]
         found += _episodes_of(recording, _comparable(recording.series(split)), before)
-    return tuple(sorted(found, key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
+    return _in_order(found)
+
+
+def _in_order(episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+    return tuple(sorted(episodes, key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
 
 
 def settled(recording: Recording) -> tuple[Episode, ...]:
     """Find the episodes of a recording as the screen shows them, alarms in grey included.
 
-    While a run goes on these are the episodes of its next update. Of a run that has ended they are those
-    found in the whole recording at once, so that they do not depend on when it was looked at; harmful
-    ones that were shown on the way (`Recording.shown`) and are not among them follow as retracted.
+    While a run goes on these are the episodes of its next update. Of a run that has ended they do not
+    depend on when it was looked at: up to 60 epochs they are those found in the whole recording at once;
+    of a longer run, for which the bars are higher, those that stand after looks at fixed numbers of epochs
+    (`_looks`), so that what sixty epochs show is not withdrawn because ten more were trained. Harmful ones
+    that were shown on the way (`Recording.shown`) and are not among them follow as retracted.
     """
     if recording.status == "running":
         found = find_episodes(recording, recording.shown)
     else:
-        found = find_episodes(recording)
-        gone = [replace(e, retracted=True) for e in recording.shown if not _goes_on(e, found)]
-        found = tuple(sorted((*found, *gone), key=lambda e: (e.start_epoch, e.end_epoch, e.split, e.kind)))
+        standing = [e for split in recording.splits() for e in _looked_at_on_the_way(recording, split)]
+        gone = [replace(e, retracted=True) for e in recording.shown if not _goes_on(e, standing)]
+        found = _in_order((*standing, *gone))
     return tuple(e for e in found if e.harmful or not e.retracted)
 
 
@@ -117,22 +123,52 @@ def _episodes_of(
     if len(passes) < SHORTEST:
         return retracted + [replace(e, retracted=True) for e in standing]
     split = _Split(recording, passes, _curves(passes), bars_for(len(passes)))
-    search = Search(split.curves, split.bars)
-    joint = search.place(MOVING, [])
-    found = joint + search.place(FLAT, joint)
-    carried = [(episode, _still(split, episode, found)) for episode in standing]
-    windows: list[Window] = []
-    for kinds in (MOVING, FLAT):  # what stands goes before what is new, but no flat kind before a joint one
-        for _, window in carried:
-            if window is not None and window.kind in kinds and not _overlapped(window, windows):
-                windows.append(window)
-        windows += search.place(kinds, windows)
-    lost = [replace(episode, retracted=True) for episode, window in carried if window not in windows]
-    shown = [_describe(split, window) for window in _joined(split, windows)]
+    before = [_window_of(split, episode) for episode in standing]
+    windows, carried = _placed(split.curves, split.bars, before)
+    lost = [replace(e, retracted=True) for e, on in zip(standing, carried, strict=True) if on not in windows]
+    shown = [_describe(split, window) for window in _joined(split.curves, split.bars, windows)]
     return shown + [e for e in retracted + lost if not _goes_on(e, shown)]
 
 
-def _joined(split: _Split, windows: list[Window]) -> list[Window]:
+def _looked_at_on_the_way(recording: Recording, name: str) -> list[Episode]:
+    """Episodes of one split that stand at its end, after looks at fixed numbers of epochs."""
+    passes = _comparable(recording.series(name))
+    if len(passes) < SHORTEST:
+        return []
+    split = _Split(recording, passes, _curves(passes), bars_for(len(passes)))
+    standing: list[Window] = []
+    for n in _looks(len(passes)):
+        curves, bars = split.curves.until(n), bars_for(n)
+        standing = _joined(curves, bars, _placed(curves, bars, standing)[0])
+    return [_describe(split, window) for window in standing]
+
+
+def _looks(n_epochs: int) -> list[int]:
+    """Numbers of epochs after which a run that has ended is looked at: 60, each a twentieth more, all."""
+    looks = [FIRST_EPOCHS]
+    while looks[-1] < n_epochs:
+        looks.append(looks[-1] * 21 // 20)
+    return [*looks[:-1], n_epochs]
+
+
+def _placed(
+    curves: Curves, bars: Bars, standing: Sequence[Window]
+) -> tuple[list[Window], list[Window | None]]:
+    """Stretches to be shown where some stand already, and what carries on each of these."""
+    search = Search(curves, bars)
+    joint = search.place(MOVING, [])
+    found = joint + search.place(FLAT, joint)
+    carried = [_still(curves, bars, window, found) for window in standing]
+    windows: list[Window] = []
+    for kinds in (MOVING, FLAT):  # what stands goes before what is new, but no flat kind before a joint one
+        for window in carried:
+            if window is not None and window.kind in kinds and not _overlapped(window, windows):
+                windows.append(window)
+        windows += search.place(kinds, windows)
+    return windows, carried
+
+
+def _joined(curves: Curves, bars: Bars, windows: list[Window]) -> list[Window]:
     """Make one of neighbouring stretches of the same kind, where the whole is such a stretch too.
 
     Where one movement becomes slower or faster, its parts are found apart.
@@ -142,7 +178,7 @@ def _joined(split: _Split, windows: list[Window]) -> list[Window]:
         before = joined[-1] if joined else None
         if before is not None and before.kind == window.kind and window.first - before.last <= _GAP:
             a, b = np.array([before.first]), np.array([window.last])
-            whole = which_kinds(split.curves, a, b, split.bars.relaxed(), anchored=True)[window.kind][0]
+            whole = which_kinds(curves, a, b, bars.relaxed(), anchored=True)[window.kind][0]
             if whole:
                 anchored = before.anchored and window.anchored
                 joined[-1] = Window(before.first, window.last, window.kind, anchored, float(whole))
@@ -167,21 +203,28 @@ def _goes_on(old: Episode, shown: Sequence[Episode]) -> bool:
     return False
 
 
-def _still(split: _Split, episode: Episode, windows: Sequence[Window]) -> Window | None:
-    """Find the stretch that carries on a shown episode, or None when nothing does."""
+def _window_of(split: _Split, episode: Episode) -> Window:
+    """Return the stretch that an episode was shown over."""
     first = int(np.searchsorted(split.epochs, episode.start_epoch))
     last = int(np.searchsorted(split.epochs, episode.end_epoch, side="right")) - 1
-    same = [w for w in windows if w.kind == episode.kind and w.first <= last and w.last >= first]
+    return Window(first, last, episode.kind, True, 0.0)
+
+
+def _still(curves: Curves, bars: Bars, old: Window, windows: Sequence[Window]) -> Window | None:
+    """Find the stretch that carries on one that was shown, or None when nothing does."""
+    same = [w for w in windows if w.kind == old.kind and w.first <= old.last and w.last >= old.first]
     if same:
-        return max(same, key=lambda w: min(w.last, last) - max(w.first, first))
-    if last - first + 1 < SHORTEST:
+        return max(same, key=lambda w: min(w.last, old.last) - max(w.first, old.first))
+    if old.last - old.first + 1 < SHORTEST:
         return None
-    bars = split.bars.relaxed()
-    for end in (len(split.passes) - 1, last):  # as far as now, else as it was
-        a, b = np.array([first]), np.array([end])
-        strength = float(which_kinds(split.curves, a, b, bars, anchored=True)[episode.kind][0])
+    for end, least in (
+        (len(curves) - 1, bars.relaxed()),
+        (old.last, bars.standing()),
+    ):  # to now, or as it was
+        a, b = np.array([old.first]), np.array([end])
+        strength = float(which_kinds(curves, a, b, least, anchored=True)[old.kind][0])
         if strength:
-            return Window(first, end, episode.kind, True, strength)
+            return Window(old.first, end, old.kind, True, strength)
     return None
 
 

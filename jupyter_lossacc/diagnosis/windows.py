@@ -1,9 +1,9 @@
 """Which stretches of two curves show loss and accuracy moving together.
 
 Works on the two curves of one split alone (numbers per epoch, no samples). Every stretch of at least
-`SHORTEST` epochs is a candidate; its straight-line change is judged against the wobble between epochs
-(`stats.series`), with critical values (`diagnosis.curves`) that account for all stretches and for
-asking again after every epoch.
+`SHORTEST` epochs is a candidate; its straight-line change (`stats.series`) is judged against the wobble
+between epochs (`stats.wobble`), with critical values (`diagnosis.curves`) that account for all stretches
+and for asking again after every epoch.
 
 What an update costs is capped: up to 96 epochs every stretch is judged, beyond them stretches that
 begin and end on a grid of at most 96 epochs (about 4,500 in all); ends are placed among 32 knots, and
@@ -137,7 +137,8 @@ def which_kinds(
     limit = bars.flat_limit(curves.accuracy_moments.mean(first, last))
     change, reach = np.abs(accuracy.change), np.abs(accuracy.change) + 1.645 * accuracy.error
     flat = (reach < limit) & (change < limit / 2)
-    unmoved = (accuracy_sign == 0) & (change < limit) & (reach < 2 * limit)
+    moved = (accuracy_sign != 0) & (np.abs(accuracy.score) >= (bars.moved or 0.0))
+    unmoved = ~moved & (change < limit) & (reach < 2 * limit)
     still = (loss_sign == 0) & (loss.score < 2)
     stuck = still & _is_stuck(accuracy, first, last, limit) & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {

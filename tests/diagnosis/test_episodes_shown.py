@@ -14,7 +14,7 @@ from jupyter_lossacc.diagnosis.episodes import find_episodes, settled
 from tests.diagnosis.test_episodes import curves, noisy
 from tests.studies import simulated
 from tests.studies.live import watch
-from tests.studies.simulated import part
+from tests.studies.simulated import part, planted
 
 T = np.arange(60)
 
@@ -93,6 +93,41 @@ def test_while_a_run_goes_on_the_next_update_is_shown():
     weak = curves(noisy(1 + T / 200, 0.01), noisy(0.8 + 0.012 * T / 60, 0.008, 7))
     assert [e.kind for e in settled(replace(weak, status="running", shown=(found,)))] == ["both_rise"]
     assert "both_rise" not in {e.kind for e in settled(replace(weak, shown=(found,))) if not e.retracted}
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(29, "both_rise"), (35, "loss_rises_accuracy_flat")])
+def test_what_sixty_epochs_show_is_not_withdrawn_because_ten_more_were_trained(seed, kind):
+    t = np.minimum(np.arange(70), 60)
+    longer = curves(noisy(1 + t / 300, 0.02, seed), noisy(0.8 + t / 1700, 0.009, 1000 + seed))
+    sixty = replace(longer, summaries=longer.summaries[:60])
+    assert [e.kind for e in settled(sixty)] == [e.kind for e in find_episodes(sixty)] == [kind]
+    assert find_episodes(longer) == ()  # looked at for the first time after seventy epochs
+    (episode,) = settled(longer)
+    assert (episode.kind, episode.retracted) == (kind, False)
+
+
+def test_a_movement_that_turns_is_withdrawn_however_long_it_was_shown():
+    t = np.arange(90)
+    risen, fallen = t / 200, np.maximum(t - 60, 0) / 60
+    longer = curves(noisy(1 + risen - fallen, 0.01), noisy(0.8 + risen / 3 - fallen / 3, 0.002, 1))
+    sixty = replace(longer, summaries=longer.summaries[:60])
+    assert [e.kind for e in settled(sixty)] == ["both_rise"]
+    rises = [e for e in settled(longer) if e.kind == "both_rise"]
+    assert all(e.end_epoch <= 63 for e in rises)
+
+
+@pytest.mark.parametrize(("n", "rise"), [(1000, 0.05), (3000, 0.02)])
+def test_a_rising_loss_stays_on_the_screen_while_accuracy_begins_to_rise(n, rise):
+    """Between flat and surely rising accuracy lies a zone in which neither kind would be shown anew."""
+
+    def load(key):
+        raise KeyError(key)
+
+    run = planted(n_samples=n, accuracy_rise=rise, before=20, epochs=130, seed=5000)
+    run = replace(run, summaries=run.summaries[:72], load=load)
+    assert not [e for e in find_episodes(run) if e.harmful]
+    shown = [any(e.harmful and not e.retracted for e in episodes) for _, episodes in watch(run)]
+    assert all(shown[shown.index(True) :])
 
 
 def test_what_stands_at_the_end_of_a_real_run_is_what_is_found_at_once():

@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kendalltau, linregress, theilslopes
 
-from jupyter_lossacc.stats.series import (
-    MOST_RHO,
-    Moments,
-    knot_interval,
-    ramp_ends,
-    running_median,
-    slope_inflation,
-    slope_weights,
-    wobble,
-    wobble_rho,
-)
-from tests.studies.simulated import autoregression
+from jupyter_lossacc.stats.series import Moments, knot_interval, ramp_ends, slope_inflation, slope_weights
+from jupyter_lossacc.stats.wobble import MOST_RHO, wobble, wobble_rho
 
 SERIES = arrays(np.float64, st.integers(8, 60), elements=st.floats(-5, 5, width=32))
 
@@ -78,34 +68,6 @@ def test_direction_flips_with_the_sign_and_with_time(values):
     assert wobble(values[::-1]) == pytest.approx(wobble(values)[::-1], abs=1e-9)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.5])
-def test_wobble_of_noise_is_unbiased_under_its_own_correlation(rho):
-    generator = np.random.default_rng(1)
-    squared = [np.mean(wobble(autoregression(generator, 60, rho), rho=rho) ** 2) for _ in range(300)]
-    assert np.sqrt(np.mean(squared)) == pytest.approx(1, abs=0.06)
-
-
-def test_wobble_of_a_parabola_is_its_floor():
-    assert wobble(np.arange(30.0) ** 2, floor=0.01) == pytest.approx(np.full(30, 0.01))
-
-
-def test_wobble_of_four_epochs_is_unknown():
-    assert np.isinf(wobble(np.arange(4.0))).all()
-    assert Moments(np.arange(4.0), wobble(np.arange(4.0))).trends(np.array([0]), np.array([3])).score[0] == 0
-
-
-def test_autocorrelation_is_granted_where_it_is_there():
-    generator = np.random.default_rng(2)
-    granted = {
-        rho: np.mean([wobble_rho(autoregression(generator, 80, rho)) for _ in range(100)])
-        for rho in (0.0, 0.5)
-    }
-    assert granted[0.0] < 0.4
-    assert granted[0.5] > 0.45
-    assert wobble_rho(np.zeros(40)) == MOST_RHO
-    assert wobble_rho(generator.normal(size=12)) == MOST_RHO
-
-
 def test_score_of_white_noise_is_below_its_nominal_size():
     generator = np.random.default_rng(3)
     scores = []
@@ -161,12 +123,3 @@ def test_ramp_is_that_of_least_squares():
     start, end, gain = ramp_ends((values,), (sd,), np.arange(20), rho=0.0)
     assert (start, end) == min(left, key=left.__getitem__)
     assert gain == pytest.approx(left[0, 19] - min(left.values()))
-
-
-def test_running_median_keeps_steps_and_slopes_and_drops_bursts():
-    t = np.arange(30.0)
-    step, burst = (t >= 12) * 1.0, (abs(t - 20) <= 1) * 5.0
-    assert (running_median(step) == step).all()
-    assert (running_median(t)[3:-3] == t[3:-3]).all()
-    assert (running_median(burst) == 0).all()
-    assert (running_median(burst[:22]) == 0).all()

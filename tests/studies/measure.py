@@ -40,6 +40,7 @@ LONG = (("rises", "stays"), ("stays", "falls"), ("stays", "stays"), ("learns", "
 
 _ROOT = Path(__file__).parents[2]
 _CURVES = (
+    "jupyter_lossacc/stats/wobble.py",
     "jupyter_lossacc/stats/series.py",
     "jupyter_lossacc/diagnosis/curves.py",
     "jupyter_lossacc/diagnosis/windows.py",
