@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, spoken, window
@@ -15,12 +17,14 @@ from jupyter_lossacc.records import (
     Verdict,
 )
 from jupyter_lossacc.stats.estimate import Estimate
+from jupyter_lossacc.stats.noise import epoch_noise
 
 __all__ = ["CAUSE", "examine"]
 
 ID = "averaging_artifact"
 SMALL = 0.005  # of the loss: rounding and float32
 LARGE = 0.02
+MIN_EPOCHS = 5
 CODE = """total = torch.zeros((), dtype=torch.float64)
 count = 0
 for x, y in val_loader:
@@ -40,9 +44,9 @@ print(total / count)                    # mean over samples, each the mean of it
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Compare the reported loss with the plain mean of the samples' own losses."""
-    if episode is None:
+    w = window(recording, episode) if episode is not None else _reported_window(recording)
+    if w is None and episode is None:
         return None
-    w = window(recording, episode)
     if w is None:
         return not_tested(ID, "Fewer than two complete passes lie in this stretch.")
     try:
@@ -56,6 +60,25 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ID, "The criterion gives no loss for a single sample here, so its mean cannot be compared."
         )
     return _judge(w, means[0], means[1])
+
+
+def _reported_window(recording: Recording) -> Window | None:
+    """Return the run from its lowest reported loss on, if that rose and the loss of the samples did not.
+
+    Stretches are looked for in the loss of the samples, so what the averaging does alone marks none.
+    """
+    w = window(recording, None)
+    if w is None:
+        return None
+    series = recording.series(w.split)
+    reported = np.array([s.reported_loss for s in series])
+    if not np.isfinite(reported).all():
+        return None
+    at = int(np.argmin(reported[:-1]))
+    rise, least = reported[-1] - reported[at], max(0.01, LARGE * abs(reported[at]))
+    if len(series) - at < MIN_EPOCHS or rise < max(least, 3 * np.sqrt(2) * epoch_noise(reported[at:])):
+        return None
+    return replace(w, start=series[at], before=None, after=None, from_lowest=False)
 
 
 def _plain_mean(recording: Recording, summary: EpochSummary) -> float:
@@ -148,4 +171,4 @@ def _statement(w: Window, reported: float, plain: float, artifact: float) -> str
     )
 
 
-CAUSE = Cause(ID, examine)
+CAUSE = Cause(ID, examine, "episode_or_run")

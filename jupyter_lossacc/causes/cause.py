@@ -58,6 +58,7 @@ FALLING_LOSS: frozenset[EpisodeKind] = frozenset({"both_fall", "loss_falls_accur
 _SPOKEN = {"val": "validation", "train": "training", "train_eval": "training (evaluated)", "test": "test"}
 
 ONE_ANSWER = 0.98  # share of predictions
+MEDIAN_OF = 5  # epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +187,36 @@ def rising_window(recording: Recording, episode: Episode | None) -> Window | Non
     """Return the window of an episode; of a run, only if its loss has clearly risen since its lowest.
 
     Clearly: by 0.01 nats and 2 %, and by more than three standard deviations of a difference between two
-    wobbling epochs.
+    wobbling epochs; or so that `_level_risen` sees it past single epochs that jump.
     """
     w = window(recording, episode)
     if w is None or episode is not None:
         return w
     noise = epoch_noise(np.array([s.nll for s in w.inside]))
     least = max(0.01, 0.02 * w.start.nll, 3 * np.sqrt(2) * noise)
-    return w if w.loss_change > least and len(w.inside) >= 5 else None
+    if len(w.inside) >= 5 and w.loss_change > least:
+        return w
+    return w if _level_risen(w) else None
+
+
+def _level_risen(w: Window) -> bool:
+    """Tell whether the median of the last five losses lies above the lowest median of five before them.
+
+    Medians pass over epochs that jump, which fill the wobble (a sum of squares) as they fill the curve. The
+    lowest of many medians is low by chance, too: five standard errors of the difference are asked, after
+    which a curve that goes nowhere gets past no more often than by the rule for two epochs. The two epochs
+    compared must show at least half of the rise.
+    """
+    k = MEDIAN_OF
+    losses = np.array([s.nll for s in w.recording.series(w.split)])
+    if len(losses) < 3 * k or not np.isfinite(losses).all():
+        return False
+    levels = np.median(np.lib.stride_tricks.sliding_window_view(losses, k), axis=1)
+    at = int(np.argmin(levels[:-k]))
+    rise = float(levels[-1] - levels[at])
+    wobble = 1.4826 * float(np.median(np.abs(np.diff(losses[at:], 2)))) / np.sqrt(6)
+    error = np.sqrt(np.pi / k) * wobble  # of a difference of two medians of k
+    return bool(rise > max(0.01, 0.02 * levels[at], 5 * error) and w.loss_change > rise / 2)
 
 
 def _start(series: tuple[EpochSummary, ...], episode: Episode | None) -> EpochSummary:

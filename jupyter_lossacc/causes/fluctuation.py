@@ -28,6 +28,7 @@ __all__ = ["CAUSE"]
 ID = "fluctuation"
 MIN_EPOCHS = 5
 MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
+BARELY = 0.98  # of the loss of a constant answer
 MUCH = 1.25  # mean of the later half over that of the earlier, from which on a loss is not called usual
 
 
@@ -62,7 +63,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             f"The {spoken(w.split)} loss is not finite at epoch {last.epoch}: there is no wobble to measure.",
         )
     m = _movement(w, rises=rising_window(recording, episode) is not None or _much_higher(w))
-    blank = answers_one_class(last)
+    blank = _learned_nothing(last)
     return Finding(
         cause=ID,
         verdict="undecided" if m.loss_rises or blank else "supported",
@@ -83,6 +84,17 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         strength=0.1,
     )
+
+
+def _learned_nothing(last: EpochSummary) -> bool:
+    """Tell whether the last epoch knows no more than the proportions of the classes."""
+    table = last.classes
+    if table is None or not table.support.sum() or answers_one_class(last):
+        return answers_one_class(last)
+    shares = table.support[table.support > 0] / table.support.sum()
+    constant = float(-(shares * np.log(shares)).sum())  # loss of stating the proportions
+    loss = np.fmin(last.nll, last.calibrated_nll)  # too sure of too little is another matter
+    return bool(loss > BARELY * constant and last.accuracy <= float(shares.max()) + MIN_POINTS)
 
 
 def _much_higher(w: Window) -> bool:
@@ -125,9 +137,15 @@ def _samples_needed(discordant: float, change: float) -> int:
 
 
 def _nothing_learned(last: EpochSummary) -> str:
+    what = (
+        f"(nearly) every {spoken(last.split)} sample is given the same class"
+        if answers_one_class(last)
+        else f"the {spoken(last.split)} loss ({last.nll:.3f} nats) is no lower than that of always "
+        "stating the class proportions"
+    )
     return (
-        f"Nothing moves beyond chance, and nothing is learned: at epoch {last.epoch} (nearly) every "
-        f"{spoken(last.split)} sample is given the same class; accuracy is {percent(last.accuracy, 1)}."
+        f"Nothing moves beyond chance, and nothing is learned: at epoch {last.epoch} {what}; accuracy is "
+        f"{percent(last.accuracy, 1)}."
     )
 
 
@@ -159,7 +177,7 @@ def _evidence(m: _Movement) -> tuple[Evidence, ...]:
             f"< {MIN_POINTS}",
             not m.accuracy_rises,
         ),
-        evidence("wobble of accuracy", m.accuracy_wobble, "points", "", True),
+        evidence("wobble of accuracy", m.accuracy_wobble, "share", "", True),
     )
 
 

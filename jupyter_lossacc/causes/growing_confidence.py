@@ -20,7 +20,9 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.outcome import Outcomes, outcomes
 from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.forecast import Forecast, crossing_forecast
+from jupyter_lossacc.stats.noise import trend_with_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,17 +30,23 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE"]
 
 ID = "growing_confidence"
+MIN_EPOCHS = 8  # of the later half
+FLAT = (0.01, 0.03)  # bounds of a tenth of the error rate, up to which accuracy is flat
 LONGEST = 24  # epochs read for the forecast and its back-test
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     """Ask whether a falling loss at constant accuracy comes from margins that grow."""
-    if episode is None or episode.kind != "loss_falls_accuracy_flat":
+    if episode is not None and episode.kind != "loss_falls_accuracy_flat":
         return None
-    w = window(recording, episode)
+    w = window(recording, episode) if episode is not None else _later_half(recording)
+    if episode is None and w is None:
+        return None
     if w is None or w.before is None or w.after is None:
         why = w.unmatched if w is not None else "fewer than two complete passes lie in this stretch"
-        return not_tested(ID, f"Whether the {spoken(episode.split)} margins grow is not known: {why}.")
+        return not_tested(
+            ID, f"Whether the {spoken(w.split if w else 'val')} margins grow is not known: {why}."
+        )
     o = outcomes(w.before, w.after)
     forecast = _forecast(w)
     return Finding(
@@ -59,6 +67,36 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         sample_ids=_next_to_cross(w),
         strength=0.3,
     )
+
+
+def _later_half(recording: Recording) -> Window | None:
+    """Return the later half of the run, if its loss clearly falls there at constant accuracy.
+
+    The half is not chosen by what the curve does in it, so no stretches have to be accounted for, and a
+    trend of five standard errors is beyond doubt. A fall by a tenth is one that a user sees.
+    """
+    w = window(recording, None)
+    if w is None:
+        return None
+    half = recording.series(w.split)[len(recording.series(w.split)) // 2 :]
+    loss, accuracy = (np.array([getattr(s, name) for s in half]) for name in ("nll", "accuracy"))
+    if len(half) < MIN_EPOCHS or not np.isfinite(loss + accuracy).all():
+        return None
+    fall, error = trend_with_error(loss)
+    moved, doubt = trend_with_error(accuracy)
+    limit = float(np.clip(0.1 * (1 - accuracy.mean()), *FLAT))
+    if fall > -max(0.01, 0.1 * loss.mean()) or fall > -5 * error or abs(moved) + 1.645 * doubt > limit:
+        return None
+    ends = Episode(
+        split=w.split,
+        start_epoch=half[0].epoch,
+        end_epoch=half[-1].epoch,
+        kind="loss_falls_accuracy_flat",
+        loss_change=Estimate(fall, unit="nats"),
+        accuracy_change=Estimate(moved, unit="share"),
+        holds_on_new_data="undecided",
+    )
+    return window(recording, ends)
 
 
 def _forecast(w: Window) -> Forecast | None:
@@ -138,4 +176,4 @@ def _next_to_cross(w: Window) -> NDArray[np.int64]:
     return w.after.sample_ids[rows[np.argsort(-w.after.margin[rows], kind="stable")]][:200]
 
 
-CAUSE = Cause(id=ID, examine=examine, scope="episode")
+CAUSE = Cause(id=ID, examine=examine, scope="episode_or_run")

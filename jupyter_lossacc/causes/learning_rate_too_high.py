@@ -43,7 +43,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             f" With batches of {d.batch_size:.0f} the noise of a batch does the same.",
         )
     elif d.broken_step >= 0 and verdict == "rejected":
-        verdict, doubt = "undecided", " The gradient had not grown before, so another reason is as likely."
+        verdict, doubt = (
+            "undecided",
+            " Neither the loss nor the gradient had grown before, so another reason is as likely.",
+        )
     return Finding(
         cause=ID,
         verdict=verdict,

@@ -71,7 +71,7 @@ def excuse(recording: Recording) -> str:
 
 def instability(d: Descent) -> bool:
     """Tell whether the training loss itself is unstable at a high level."""
-    return d.overshoots or d.stalls_swinging or d.killed or (d.broken_step >= 0 and d.growth > 10)
+    return d.overshoots or d.stalls_swinging or d.killed or d.blows_up
 
 
 def symptoms(d: Descent) -> tuple[Evidence, ...]:
@@ -103,6 +103,8 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
     if d.broken_step >= 0:
         grown = d.growth > 10
         rows.append(evidence("gradient norm before the loss broke", d.growth, "ratio", "> 10", grown))
+        climb = "rise of the loss in the steps before it broke"
+        rows.append(evidence(climb, d.climb, "ratio", "> 10 in three steps or more", d.climb > 10))
     return tuple(row for row in rows if np.isfinite(row.value))
 
 
@@ -119,7 +121,8 @@ def course(d: Descent) -> str:
         before = (
             f"; in the last epoch before, the mean training loss was {finite[-1]:.3f}" if len(finite) else ""
         )
-        return f"The loss is not finite from step {d.broken_step} on{before} {with_what}."
+        climbed = f", after it rose {d.climb:.2g}-fold in a few steps" if d.climb > 10 else ""
+        return f"The loss is not finite from step {d.broken_step} on{climbed}{before} {with_what}."
     told = (
         [f"it rose in {percent(d.rise_share)} of the epochs after the first fifth"]
         if d.rise_share > 0

@@ -10,6 +10,7 @@ from jupyter_lossacc.causes.cause import (
     RISING_LOSS,
     Cause,
     Window,
+    answers_one_class,
     epochs_of,
     evidence,
     not_tested,
@@ -37,11 +38,12 @@ from jupyter_lossacc.stats.resampling import mcnemar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CAUSE"]
+__all__ = ["CAUSE", "SURE_FALL"]
 
 ID = "overfitting"
 SURE = 4.0  # standard errors; healthy runs lie far below zero
 PART = 0.25  # of the rise; less is a side effect, not its cause
+SURE_FALL = "p of as many becoming right as wrong (McNemar)"  # evidence by which it is named first
 
 
 def examine(recording: Recording, episode: Episode | None) -> Finding | None:
@@ -142,10 +144,17 @@ def _verdict(w: Window, r: Repair, floored: Estimate, train: tuple[float, float]
 
 
 def _loses_accuracy(w: Window) -> bool:
-    """Tell whether clearly more samples became wrong than right (McNemar, one point at least)."""
-    if w.before is None or w.after is None or w.accuracy_change > -0.01:
-        return False
-    return mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p < 0.001
+    """Tell whether clearly more samples became wrong than right (McNemar, one point at least).
+
+    A model that still answered one class had no accuracy to lose.
+    """
+    return w.accuracy_change <= -0.01 and _p_of_the_fall(w) < 0.001 and not answers_one_class(w.start)
+
+
+def _p_of_the_fall(w: Window) -> float:
+    if w.before is None or w.after is None:
+        return float("nan")
+    return float(mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p)
 
 
 def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
@@ -181,6 +190,8 @@ def _evidence(
             w.accuracy_change <= 0,
         ),
     ]
+    if w.before is not None:
+        rows.append(evidence(SURE_FALL, _p_of_the_fall(w), "1", "< 0.001, and a fall", _loses_accuracy(w)))
     if train is not None:
         fall = train[0] - train[1]
         rows.append(evidence("fall of the training loss", fall, "nats", "> 0", _falls(train)))

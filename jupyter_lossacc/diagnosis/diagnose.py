@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes import CAUSES
+from jupyter_lossacc.causes import CAUSES, overfitting
 from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, default_split, not_tested, percent, window
 from jupyter_lossacc.diagnosis.headline import headline
 from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
@@ -57,9 +57,11 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
     "class_divergence": frozenset({"label_noise"}),
     "outlier_inputs": frozenset({"overconfidence", "overfitting", "label_noise"}),
     "majority_collapse": frozenset({"label_noise", "growing_confidence"}),
-    # On inputs unlike those it learned from, a model is surely wrong (unless it is elsewhere, too).
-    _UNLIKE: frozenset({"overconfidence", "overfitting"}),
+    # On inputs unlike those it learned from, a model is surely wrong, as if their labels were, and gives
+    # them to some classes more than to others (unless it does so elsewhere, too).
+    _UNLIKE: frozenset({"overconfidence", "overfitting", "class_divergence", "label_noise"}),
 }
+_BENIGN = ("growing_confidence",)  # answered of a stretch that is shown, else of the run
 _ELSEWHERE = 0.25  # of the rise, on another held-out split, that shows it to be no matter of the split
 # Cuts of the same change that do not overlap: their shares may be added.
 _ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
@@ -84,7 +86,8 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
     # What is shown of the training passes answers nothing about the evaluated split.
     quiet = not any(e.harmful and e.split == default_split(recording) for e in standing)
     about_run = {"run", "both"} | ({"no_episode", "episode_or_run"} if quiet else set())
-    run_causes = [c for c in CAUSES if c.scope in about_run]
+    told = {c for e in standing if not e.harmful and e.split == default_split(recording) for c in _BENIGN}
+    run_causes = [c for c in CAUSES if c.scope in about_run and c.id not in told]
     run_findings = _examine_all(run_causes, recording, None)
     facts = tuple(f for f in run_findings[0] if f.verdict == "supported")
     results = []
@@ -176,7 +179,7 @@ def _vague(f: Finding) -> Finding:
 
 def _contradicted(findings: list[Finding]) -> list[Finding]:
     """Leave out "nothing unusual" where something else is supported."""
-    if any(f.verdict == "supported" and f.cause != "fluctuation" for f in findings):
+    if any(f.verdict == "supported" and f.cause not in {"fluctuation", *_BENIGN} for f in findings):
         return [f for f in findings if f.cause != "fluctuation" or f.verdict != "supported"]
     return findings
 
@@ -185,9 +188,17 @@ def _rank(f: Finding) -> tuple[int, bool, int, float]:
     small = f.share is not None and np.isfinite(f.share.value) and f.share.value < 0.2
     tier = _TIER.get(f.cause, len(_TIERS))
     if f.cause in _ADDITIVE and f.share is not None and np.isfinite(f.share.value):
+        if _mended_by_no_temperature(f):
+            return (_VERDICTS[f.verdict], small, _TIER["overfitting"], -np.inf)
         # These cut one change between them: the larger part comes first.
         return (_VERDICTS[f.verdict], small, _TIER["overfitting"], -f.share.value)
     return (_VERDICTS[f.verdict], small, tier, -f.strength)
+
+
+def _mended_by_no_temperature(f: Finding) -> bool:
+    """Tell whether answers became wrong beside what they became too sure of, and not as a side effect."""
+    worse = any(e.name == overfitting.SURE_FALL and e.supports for e in f.evidence)
+    return worse and f.share is not None and f.share.value >= overfitting.PART
 
 
 def _words(cause: str) -> str:

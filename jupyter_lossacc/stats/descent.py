@@ -56,6 +56,9 @@ class Descent:
         First step whose loss is not finite; -1 when there is none.
     growth : float
         Largest gradient norm of the ten steps before `broken_step` over the median of all before.
+    climb : float
+        Last loss before `broken_step` over the one from which it rose at every step, if it did so for at
+        least three steps; else 1.
     dead : tuple of float
         Share of hidden units without gradient in the first and in the last steps; NaN if not known.
     """
@@ -75,6 +78,7 @@ class Descent:
     learning_rate: float
     broken_step: int
     growth: float
+    climb: float
     dead: tuple[float, float]
 
     @property
@@ -82,6 +86,16 @@ class Descent:
         """Steps far beyond any ordinary length silenced the network, and its loss never left the start."""
         silent = self.dead[0] < 0.5 and self.dead[1] > DEAD
         return silent and self.longest_update > 10 * LONG and self.end > 0.9
+
+    @property
+    def blows_up(self) -> bool:
+        """The loss stopped being a number in the way in which steps that are too long make it.
+
+        Each step then throws the weights farther than the one before: the loss (or the gradient) grows
+        over several steps. A broken sample or a logarithm of 0 comes out of an ordinary loss, in one.
+        """
+        thrown = self.climb > 10 and self.longest_update > 10 * LONG
+        return self.broken_step >= 0 and (self.growth > 10 or thrown)
 
     @property
     def overshoots(self) -> bool:
@@ -161,6 +175,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         learning_rate=_median(steps["learning_rate"]),
         broken_step=int(steps["step"][broken]) if broken >= 0 else -1,
         growth=growth,
+        climb=_climb(loss[:broken]) if broken >= 0 else float("nan"),
         dead=_dead(steps),
     )
 
@@ -215,6 +230,15 @@ def _median(values: ArrayLike) -> float:
     kept = np.asarray(values, np.float64)
     kept = kept[np.isfinite(kept)]
     return float(np.median(kept)) if len(kept) else float("nan")
+
+
+def _climb(loss: Floats) -> float:
+    """Return by what factor the loss grew in its last steps, each of which raised it (at least three)."""
+    falls = np.flatnonzero(np.diff(loss) <= 0)
+    start = int(falls[-1]) + 1 if len(falls) else 0
+    if len(loss) - 1 - start < 3 or not loss[start] > 0:
+        return 1.0
+    return float(loss[-1] / loss[start])
 
 
 def _break(loss: Floats, norm: Floats) -> tuple[int, float]:

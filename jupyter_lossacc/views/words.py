@@ -208,7 +208,7 @@ def evidence_words(evidence: Evidence) -> tuple[str, str]:
     """
     value, unit = evidence.value, evidence.unit
     difference = bool(_DIFFERENCE.search(evidence.name)) and "share of" not in evidence.name
-    if difference and unit == "share":
+    if unit == "share" and (difference or evidence.name.startswith("wobble")):
         unit = "points"
     elif difference and unit == "ratio":
         unit = "share"

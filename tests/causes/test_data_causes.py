@@ -135,6 +135,18 @@ def test_a_ragged_last_batch_counts_too_much(batch: int, expected: str) -> None:
     assert finding.counterfactual.value == pytest.approx(recording.predictions("val", 2).nll.mean(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("reported", "expected"), [(0.3, "supported"), (0.0, None)])
+def test_a_reported_loss_that_rises_alone_is_asked_about_without_a_stretch(
+    healthy: Recording, reported: float, expected: str | None
+) -> None:
+    """The samples' own losses mark no stretch, because they do not move; what is printed does."""
+    last = healthy.series("val")[-1]
+    passes = tuple(replace(last, epoch=e, reported_loss=last.nll + reported * e / 10) for e in range(1, 11))
+    recording = replace(healthy, summaries=passes, load=lambda key: healthy.load(last.key))
+    finding = averaging_artifact.examine(recording, None)
+    assert (finding and finding.verdict) == expected
+
+
 def test_our_own_averages_have_no_artifact(healthy: Recording) -> None:
     assert verdict(averaging_artifact.examine(healthy, episode_of(healthy))) == "rejected"
 

@@ -15,7 +15,9 @@ from jupyter_lossacc.causes import (
     learning_rate_too_high,
     learning_rate_too_low,
     majority_collapse,
+    overfitting,
 )
+from jupyter_lossacc.causes.cause import window
 from jupyter_lossacc.causes.optimisation import descent_of
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.records import Finding, LossInfo, Recording
@@ -181,6 +183,8 @@ def test_a_model_too_sure_on_other_inputs_is_not_too_sure_for_sure(test_too: boo
     assert rises == test_too
     assert f.verdict == ("supported" if test_too else "undecided"), f.statement
     assert ("split mismatch" in f.statement) == (not test_too)
+    taken_back = {f.cause for f in d[0].findings if "split mismatch" in f.statement}
+    assert not taken_back & {f.cause for f in d[0].supported}
 
 
 # ---- the model
@@ -207,3 +211,86 @@ def test_the_few_that_carry_a_rise_come_before_how_sure_the_model_is() -> None:
     found = case("confident_errors")
     assert {"confident_errors", "overconfidence"} <= found.supported()
     assert "overconfidence" not in found.first()
+
+
+def worse_and_surer(noise_grows: float) -> Recording:
+    """The logits grow fourfold; of what tells the classes apart, `noise_grows` drowns in noise meanwhile."""
+    generator = torch.Generator().manual_seed(2)
+    y = torch.randint(4, (3000,), generator=generator)
+    noise = torch.randn(3000, 4, generator=generator)
+    builder = RecordingBuilder()
+    for epoch in range(1, 13):
+        t = (epoch - 1) / 11
+        logits = (1 + 3 * t) * (2.5 * torch.eye(4)[y] + (1 + noise_grows * t) * noise)
+        builder.add("val", epoch, epoch, logits, y)
+        builder.add("train_eval", epoch, epoch, (1 + 5 * t) * torch.eye(4)[y], y)
+    return builder.build()
+
+
+@pytest.mark.parametrize("noise_grows", [0.0, 0.6])
+def test_answers_that_became_wrong_are_named_before_how_sure_the_model_is(noise_grows: float) -> None:
+    r = worse_and_surer(noise_grows)
+    d = diagnose(r, (over(r, "loss_rises_accuracy_falls", 1, 12),))[0]
+    shares = {f.cause: f.share.value for f in d.supported if f.share is not None}
+    assert shares["overconfidence"] > 0.5
+    named = [f.cause for f in d.supported if f.cause in ("overfitting", "overconfidence")]
+    assert named[0] == ("overfitting" if noise_grows else "overconfidence")
+
+
+def test_a_constant_answer_has_no_accuracy_to_lose() -> None:
+    """Leaving the majority's answer costs points of accuracy; that alone makes no small part overfitting."""
+    builder = one_answer(epochs=1)
+    for epoch in range(2, 9):
+        wrong = (torch.arange(1000) % 25 == 3).float() * 12.0
+        builder.add("val", epoch, epoch, torch.stack([torch.zeros(1000), wrong - 6.0], 1), RARE)
+    r = builder.build()
+    w = window(r, over(r, "loss_rises_accuracy_falls", 1, 8))
+    assert w is not None
+    assert w.accuracy_change < -0.03
+    assert not overfitting._loses_accuracy(w)
+    assert overfitting._loses_accuracy(replace(w, start=replace(w.start, classes=None)))
+
+
+def settled(growth: float, learns: float) -> Recording:
+    """After twelve epochs margins grow by `growth` in all, and `learns` of the mistakes are mended."""
+    generator = torch.Generator().manual_seed(3)
+    y = torch.randint(3, (1500,), generator=generator)
+    noise = torch.randn(1500, 3, generator=generator)
+    mended = torch.rand(1500, generator=generator)
+    builder = RecordingBuilder()
+    for epoch in range(1, 25):
+        t = max(0.0, (epoch - 12) / 12)
+        logits = 2.5 * torch.eye(3)[y] + noise
+        wrong = logits.argmax(1) != y
+        logits[wrong & (mended < learns * t)] = 2.5 * torch.eye(3)[y[wrong & (mended < learns * t)]]
+        wobble = 0.01 * float(torch.randn(1, generator=generator))
+        builder.add("val", epoch, epoch, (0.5 + 0.5 * min(epoch, 12) / 12 + growth * t + wobble) * logits, y)
+    return builder.build()
+
+
+@pytest.mark.parametrize(
+    ("growth", "learns", "expected"), [(0.5, 0.0, "supported"), (0.0, 0.0, None), (0.5, 0.9, None)]
+)
+def test_a_fall_at_constant_accuracy_is_explained_where_no_stretch_is_shown(
+    growth: float, learns: float, expected: str | None
+) -> None:
+    r = settled(growth, learns)
+    run = {f.cause: f.verdict for f in diagnose(r, ())[0].findings}
+    assert run.get("growing_confidence") == expected
+    assert run["fluctuation"] == "supported"  # nothing unusual all the same
+    shown = diagnose(r, (over(r, "loss_falls_accuracy_flat", 13, 24),))
+    assert "growing_confidence" not in {f.cause for f in shown[-1].findings}, "told once"
+
+
+def test_guessing_is_not_called_nothing_unusual() -> None:
+    """No answer is given to nearly all samples, and yet nothing is known of any."""
+    generator = torch.Generator().manual_seed(4)
+    y = torch.arange(1000) % 5
+    for known, expected in ((0.0, "undecided"), (0.5, "supported")):
+        builder = RecordingBuilder()
+        for epoch in range(1, 11):
+            logits = 0.05 * torch.randn(1000, 5, generator=generator) + known * torch.eye(5)[y]
+            builder.add("val", epoch, epoch, logits, y)
+        found = {f.cause: f for f in diagnose(builder.build(), ())[0].findings}["fluctuation"]
+        assert found.verdict == expected
+        assert ("nothing is learned" in found.statement) == (not known)

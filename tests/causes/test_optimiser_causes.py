@@ -118,6 +118,23 @@ def test_a_loss_that_breaks_after_the_gradient_grew_is_instability() -> None:
         assert "step 121" in finding.statement
 
 
+def test_a_loss_that_climbs_to_no_number_in_a_few_steps_is_instability() -> None:
+    """No gradient had the time to grow: far more than one step says so, beside steps of any length."""
+    climbs = [1.7, 1.3, 5.4, 136.0, 1.3e5, 2.7e11, 2.4e24]
+    jumps = [1.7, 1.6, 1.7, 1.5, 1.6, 1.5, 2.4e24]
+    for loss, ratio, expected in (
+        (climbs, 0.5, "supported"),
+        (climbs, 1e-3, "undecided"),  # ordinary steps: the data may grow
+        (jumps, 0.5, "undecided"),  # one broken batch
+    ):
+        made = steps(np.array(loss + [np.nan] * 193), norm=np.full(200, np.nan))
+        made["update_ratio"] = np.full(200, ratio)
+        finding = learning_rate_too_high.examine(replace(run("healthy"), steps=made), None)
+        assert finding is not None
+        assert finding.verdict == expected
+        assert "step 8" in finding.statement
+
+
 def test_noise_around_a_falling_trend_is_not_instability() -> None:
     """In 200 simulated healthy descents with noisy batches no instability is seen."""
     rng = np.random.default_rng(0)
