@@ -194,7 +194,7 @@ def notebook(server: Server, chromium: Browser, request: pytest.FixtureRequest) 
     """Give a fresh browser page; a picture of it is kept when the test fails."""
     context = chromium.new_context(viewport={"width": 1200, "height": 950})
     page = context.new_page()
-    page.set_default_timeout(45_000)
+    page.set_default_timeout(90_000)  # of a machine that is busy otherwise
     opened = NotebookPage(page, server, name=re.sub(r"\W+", "-", request.node.name) + ".ipynb")
     page.on("pageerror", lambda error: opened.errors.append(f"{error}\n{error.stack}"))
     yield opened

@@ -111,8 +111,11 @@ export function reliability(data, start, end) {
       svg('line', { x1: x(0), y1: y(0), x2: x(1), y2: y(1), class: 'diagonal' }),
       svg('path', { d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}`, class: 'axis' }),
       ['start', 'end'].flatMap((name) => [svg('path', { d: path(data[name]), class: `path ${name}` }), dots(data[name], name)]),
-      svg('text', { x: x(0.5), y: SIDE - 3, 'text-anchor': 'middle' }, 'confidence'),
+      svg('text', { x: x(0), y: SIDE - 3 }, '0 %'),
+      svg('text', { x: x(1), y: SIDE - 3, 'text-anchor': 'end' }, '100 %'),
+      svg('text', { x: x(0.45), y: SIDE - 3, 'text-anchor': 'middle' }, 'confidence'),
       svg('text', { x: 10, y: y(0.5), 'text-anchor': 'middle', transform: `rotate(-90 10 ${y(0.5)})` }, 'accuracy'),
+      svg('text', { x: 10, y: y(1), 'text-anchor': 'end', transform: `rotate(-90 10 ${y(1)})` }, '100 %'),
     ),
     el('p', { class: 'small' }, el('i', { class: 'key start' }), ` epoch ${start}  `, el('i', { class: 'key end' }), ` epoch ${end}`),
   );

@@ -22,12 +22,13 @@ export function cardView(card, state, view, go) {
   const panel = el('div', { role: 'tabpanel', id: 'tabpanel', class: 'tabpanel', 'aria-labelledby': `tab-${open.id}` }, open.make(card, state, view, go));
   return el(
     'article',
-    { class: `card${card.retracted ? ' retracted' : ''}`, tabindex: '-1', id: `card-${card.id}`, 'aria-labelledby': 'card-title', 'data-key': `card-${card.id}` },
+    { class: `card${card.retracted ? ' retracted' : ''}${view.peek ? ' peek' : ''}`, tabindex: '-1', id: `card-${card.id}`, 'aria-labelledby': 'card-title', 'data-key': `card-${card.id}` },
     el('header', { class: 'card-head' }, el('h3', { id: 'card-title' }, card.title), el('button', { class: 'btn close', 'data-key': 'card-close', onclick: go.close }, 'Close')),
     !card.lead || card.lead === state.headline.text ? null : el('p', { class: 'lead' }, card.lead),
     card.facts.length ? facts(card.facts) : null,
     tabs.length > 1 ? tabBar(tabs, open, go) : null,
     panel,
+    view.peek ? el('div', { class: 'more', 'aria-hidden': 'true' }, el('button', { class: 'btn', tabindex: '-1' }, 'Show the whole card')) : null,
   );
 }
 

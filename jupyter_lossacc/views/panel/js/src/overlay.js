@@ -2,11 +2,13 @@
 
 import { el } from './dom.js';
 import { number } from './numbers.js';
+import { crosses } from './series.js';
 
 /** Shapes of marks; the epoch to keep is a line. */
 export const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
 const LANE = 19; // px per row of labels
 const MIN_BAND = 8; // px: a band of one epoch is still something to click on
+const NEAR = 3; // px between a label and a curve
 
 /** Children of a layer by key, so that they are moved and not made again at each draw. */
 function keyed(layer, group) {
@@ -91,11 +93,12 @@ export function placeGlyphs(u, state, list) {
     for (const b of s.broken) items.push({ id: `${s.key}-${b.x}`, x: b.x, y: b.y, glyph: '✕', text: `${s.label}: ${number(b.value)} at ${number(b.x)}`, name: 'mark broken' });
   }
   for (const r of state.references) if (r.pane === pane) items.push({ id: r.label, y: r.value, glyph: r.label, text: r.title, name: 'reference', right: true });
-  place(u, items);
+  place(u, items, state.bands);
 }
 
-function place(u, items) {
+function place(u, items, bands) {
   const have = keyed(u.layer, 'glyph');
+  const walls = [...bands.flatMap((b) => [b.start, b.end]), ...items.filter((item) => item.line === 'keep').map((item) => item.x)].map((x) => u.left(x));
   const { width, height } = u;
   for (const item of items) {
     let node = have.get(item.id);
@@ -114,6 +117,29 @@ function place(u, items) {
     node.classList.toggle('flip', Boolean(item.line) && x > width - 70);
     if (!item.right) node.style.left = `${x}px`;
     if (!item.line) node.style.top = `${y}px`;
+    if (item.right && !node.hidden) freePlace(node, u, y, walls);
   }
   for (const gone of have.values()) gone.remove();
+}
+
+/**
+ * Put a reference line's label where no curve passes, as far right as may be; nowhere, if there is no such
+ * place: it is listed below the charts too.
+ */
+function freePlace(node, u, y, walls) {
+  const [wide, tall] = [node.offsetWidth, node.offsetHeight];
+  if (!wide) return; // not shown in narrow places
+  const free = (avoid) => {
+    for (let left = u.width - wide - 4; left >= 0; left -= wide / 2) {
+      if (walls.some((x) => avoid && x > left - NEAR && x < left + wide + NEAR)) continue;
+      for (const top of [y - tall, y]) {
+        const box = { left: left - NEAR, right: left + wide + NEAR, top: top - NEAR, bottom: top + tall + NEAR };
+        if (top >= 0 && top + tall <= u.height && !u.list.some((s) => crosses(s, u, box))) return [left, top];
+      }
+    }
+    return null;
+  };
+  const found = free(true) || free(false);
+  node.style.visibility = found ? '' : 'hidden';
+  if (found) Object.assign(node.style, { left: `${found[0]}px`, top: `${found[1]}px` });
 }

@@ -28,6 +28,9 @@ export class PanelView {
     this.choice = choices[model.get('run')] ||= { card: undefined, page: null, tab: 'why', log: false, zoom: null, compared: null, pair: null, overlay: undefined, tables: {} };
     this.alive = true;
     this.dirty = false;
+    // Notebook 7 puts an output of more than 1,820 px into a low box that scrolls: there the card of a finished
+    // run is shown in part, until the reader turns to it.
+    this.peek = 'notebook' in document.body.dataset;
     this.epoch = null;
     // A shadow root keeps the page's styles out; with it, the attribute keeps JupyterLab's
     // command-mode shortcuts (b, x, d d) from firing while focus is inside.
@@ -72,7 +75,9 @@ export class PanelView {
     this.verdict = el('div', { class: 'verdict' }, this.headline, this.advice);
     this.marks = el('ul', { class: 'marks', 'aria-label': 'Marks in the charts' });
     this.chips = el('ol', { class: 'chips', 'aria-label': 'Findings' });
-    this.slot = el('div', { class: 'slot' });
+    const turned = () => !this.running && this.showWhole();
+    this.slot = el('div', { class: 'slot', onfocusin: turned, onpointerdown: turned });
+    this.slot.addEventListener('scroll', turned, true); // what the browser itself searches for, too
     this.limits = el('div', { class: 'footer' });
     const charts = el('div', { class: 'charts' });
     this.panel.append(
@@ -231,7 +236,7 @@ export class PanelView {
       return pageView(page, this.state.pages[page], { back: () => this.openPage(null), has: (p) => p in this.state.pages, open: (p) => this.openPage(p) });
     }
     if (id === 'keep') return adviceView(content, { close: () => this.open(null) });
-    const card = cardView(content, this.state, this.choice, {
+    const card = cardView(content, this.state, { ...this.choice, peek: this.peek }, {
       close: () => this.open(null),
       page: (p) => this.openPage(p),
       overlay: (cause) => this.setOverlay(cause ? cause.id : null),
@@ -288,6 +293,7 @@ export class PanelView {
     const from = this.choice.card;
     if (id !== from) Object.assign(this.choice, { tab: 'why', page: null, overlay: undefined, tables: {} });
     this.choice.card = id;
+    this.peek &&= this.running;
     this.choice.compared = id === 'pair' ? this.pair() : null;
     this.applyOverlay();
     this.charts.setOpen(id);
@@ -295,6 +301,12 @@ export class PanelView {
     this.paintSlot();
     if (!id) this.panel.querySelector(`[data-key="chip-${CSS.escape(from || '')}"]`)?.focus({ preventScroll: true });
     else if (focus) this.focusSlot();
+  }
+
+  /** The reader turned to a card that had opened by itself. */
+  showWhole() {
+    this.peek = false;
+    this.slot.querySelector('.peek')?.classList.remove('peek');
   }
 
   focusSlot() {

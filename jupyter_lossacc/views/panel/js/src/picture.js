@@ -61,7 +61,8 @@ function plain(node) {
 /** Bands, marks and labels of a chart, from where they stand over it. */
 function overlay(plot, sheet, [dx, dy], background) {
   const behind = [];
-  const shown = [...plot.layer.children].filter((node) => !node.hidden);
+  // Bands last: their labels lie over the lines.
+  const shown = [...plot.layer.children].filter((node) => node.getClientRects().length && node.style.visibility !== 'hidden').reverse();
   for (const node of shown) {
     const style = getComputedStyle(node);
     const x = dx + node.offsetLeft;
@@ -82,7 +83,7 @@ function overlay(plot, sheet, [dx, dy], background) {
       const right = node.classList.contains('reference');
       const box = node.getBoundingClientRect();
       const base = plot.over.getBoundingClientRect();
-      const at = right ? dx + plot.width - 4 : dx + box.left + box.width / 2 - base.left;
+      const at = dx + (right ? box.right : box.left + box.width / 2) - base.left;
       sheet.put(node.textContent, at, dy + box.bottom - base.top - 2, { size: right ? 11 : 13, fill: style.color, anchor: right ? 'end' : 'middle' });
     }
   }

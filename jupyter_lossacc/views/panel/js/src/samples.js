@@ -140,7 +140,7 @@ export function samplesTable(card, state, view, go) {
       .finally(() => ((choice.asked = false), go.refresh()));
   }
   const rows = all ? fromRows(all) : card.samples ? fromCard(card.samples) : null;
-  if (!rows) return [el('p', { role: 'status' }, choice.failed || 'The samples are being fetched …')];
+  if (!rows) return [el('p', { role: 'status' }, choice.failed || (running ? 'The samples follow when the cell has ended.' : 'The samples are being fetched …'))];
   return [
     note(card, state, choice, all, go),
     all && !running && answers(go.run) ? lookButton(choice, go) : null,
@@ -168,7 +168,7 @@ function note(card, state, choice, all, go) {
 
 function lookButton(choice, go) {
   const pressed = Boolean(choice.look);
-  return el('p', {}, el('button', { class: 'btn', 'data-key': 'look', 'aria-pressed': String(pressed), onclick: () => ((choice.look = !pressed), go.refresh()) }, pressed ? 'Hide the samples themselves' : 'Show the samples themselves'), ' ', el('span', { class: 'small' }, 'read from your dataset by number; random numbers are given back'));
+  return el('p', {}, el('button', { class: 'btn', 'data-key': 'look', 'aria-pressed': String(pressed), onclick: () => ((choice.look = !pressed), go.refresh()) }, pressed ? 'Hide the samples themselves' : 'Show the samples themselves'), ' ', el('span', { class: 'small' }, 'read from your own dataset; the state of the random generators is put back'));
 }
 
 function table(card, state, choice, rows, all, go) {
@@ -180,7 +180,7 @@ function table(card, state, choice, rows, all, go) {
   const causesOf = (row) => named.get(rows.id[row]) || [];
   const causes = [...new Set([...named.values()].flat())];
   const classes = [...new Set(rows.target)].sort((a, b) => a - b);
-  const namedBy = { name: 'named by', values: { length: rows.n }, at: (row) => causesOf(row).map((id) => titles[id] || id).join(', '), kind: 'text' };
+  const namedBy = { name: 'named by', values: { length: rows.n }, at: (row) => causesOf(row).map((id) => titles[id] || id).join(', '), kind: 'text', wrap: true };
   return dataTable({
     key: 'samples',
     caption: rows.caption,

@@ -125,6 +125,30 @@ export function valueAt(s, x) {
   return found;
 }
 
+/**
+ * Whether a drawn series passes through a box of the plotting area.
+ * @param {any} s
+ * @param {{left: (epoch: number) => number, top: (value: number) => number}} plot
+ * @param {{left: number, right: number, top: number, bottom: number}} box
+ */
+export function crosses(s, plot, box) {
+  let before = null;
+  for (let i = 0; i < s.x.length; i++) {
+    const at = s.y[i] == null ? null : [plot.left(s.x[i]), plot.top(s.y[i])];
+    if (at && passes(before || at, at, box)) return true;
+    before = at;
+  }
+  return false;
+}
+
+/** Whether the line from `a` to `b`, which lies right of it, meets the box. */
+function passes(a, b, box) {
+  if (b[0] < box.left || a[0] > box.right) return false;
+  const height = (x) => (b[0] === a[0] ? b[1] : a[1] + ((Math.min(b[0], Math.max(a[0], x)) - a[0]) / (b[0] - a[0])) * (b[1] - a[1]));
+  const [from, to] = [height(box.left), height(box.right)];
+  return Math.max(from, to) >= box.top && Math.min(from, to) <= box.bottom;
+}
+
 /** All epoch-level positions, ascending. */
 export const epochsOf = (list) => [...new Set(list.filter((s) => s.epoch).flatMap((s) => s.x))].sort((a, b) => a - b);
 

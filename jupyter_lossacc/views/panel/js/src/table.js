@@ -130,7 +130,7 @@ export function dataTable({ key, caption, rows, columns, filters = [], view, sum
     const text = column.label ? column.label(value, row) : WRITE[column.kind](value);
     const tag = i === 0 ? 'th' : 'td';
     // Names may be long, in any script and direction.
-    return el(tag, { scope: i === 0 && 'row', class: column.kind === 'text' ? 'left' : '', dir: column.kind === 'text' && 'auto', title: column.kind === 'text' && text }, column.node ? column.node(row) : text);
+    return el(tag, { scope: i === 0 && 'row', class: column.kind === 'text' ? `left ${column.wrap ? 'wrap' : ''}` : '', dir: column.kind === 'text' && 'auto', title: column.kind === 'text' && text }, column.node ? column.node(row) : text);
   }
 
   const controls = filters.map((filter) =>

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
+import { crosses, nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
 
 test('a value that is not finite becomes a mark at the last finite one', () => {
   const { y, broken } = splitFinite([1, 2, 3, 4, 5], [1.5, 'nan', 'nan', 0.5, 'inf']);
@@ -45,4 +45,14 @@ test('calibrated loss and overlay are lines of their own; the accuracy chart has
   const overlay = { label: 'without it', x: [1], y: [0.8] };
   assert.deepEqual(seriesOf(state, { x: [1], loss: [2] }, 'loss', overlay).map((s) => s.key), ['steps', 'val', 'val-calibrated', 'overlay']);
   assert.deepEqual(seriesOf(state, { x: [1], loss: [2] }, 'accuracy', overlay).map((s) => s.key), ['val']);
+});
+
+test('a label finds out whether a curve passes through its place, between its points too', () => {
+  const plot = { left: (v) => 10 * v, top: (v) => 100 - v };
+  const box = { left: 20, right: 40, top: 40, bottom: 60 };
+  assert.ok(crosses({ x: [0, 10], y: [0, 100] }, plot, { ...box, top: 60, bottom: 80 }));
+  assert.ok(!crosses({ x: [0, 10], y: [0, 100] }, plot, { ...box, top: 10, bottom: 50 }));
+  assert.ok(crosses({ x: [3], y: [50] }, plot, box));
+  assert.ok(!crosses({ x: [0, 10], y: [null, 50] }, plot, box)); // it begins right of the box
+  assert.ok(!crosses({ x: [5, 10], y: [50, 50] }, plot, box));
 });
