@@ -1,7 +1,7 @@
 """What the live panel costs, measured in JupyterLab with a real Chromium attached.
 
-1. One update of the curves, CPU and bytes: of the training thread (steps), of the thread that follows a
-   pass (pass), and beside them livelossplot, trainplot and a
+1. One update of the curves, CPU and bytes: what the training thread does for it (training), what the clerk's
+   thread does then for steps (steps) and after a pass (points), and beside them livelossplot, trainplot and a
    matplotlib figure that is kept and drawn again; same kernel, same run. (The two others are measured
    where they are installed: ``pip install livelossplot trainplot``.)
 2. A training whose steps take 2 ms, with the panel and without any view, in turns.
@@ -27,12 +27,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 UPDATES = """
-import io, json, time, warnings
+import io, json, threading, time, warnings
 import numpy as np
 from IPython import get_ipython
 from IPython.display import Image, display
-from jupyter_lossacc.views.panel.show import _nothing_yet, _state
-from jupyter_lossacc.views.panel.widget import Panel
+from jupyter_lossacc.session.desk import Desk
+from jupyter_lossacc.session.ledger import Ledger
+from jupyter_lossacc.session.threads import Clerk
+from jupyter_lossacc.views.panel.show import PanelView, _nothing_yet
 warnings.simplefilter("ignore")
 sent = []  # counted later: what is measured is the update
 thread = get_ipython().kernel.iopub_thread
@@ -45,10 +47,13 @@ NAMES = ("loss", "val_loss", "acc", "val_acc")
 def values(i):
     return {name: float(np.exp(-i / 3000) + 0.1 * np.sin(i + k)) for k, name in enumerate(NAMES)}
 
-class Steps:  # what the training thread sends
+class Training:  # what the training thread does
     def __init__(self, n):
-        self.panel = Panel(_state(_nothing_yet("bench")))
-        display(self.panel)
+        view = PanelView("html", threading.Event(), threading.Event())
+        view.open("bench")
+        self.panel = view._panel
+        ledger = Ledger(_nothing_yet("bench").recording.info)
+        self.desk = Desk(ledger, Clerk(print), view, None, keep="none", on_error=print)
         empty = {k: [] for k in ("x", "epoch", "loss", "accuracy", "calibrated")}
         start = [dict(empty, id=s, label=s, name="", samples=9) for s in ("train", "val")]
         self.panel.push_curves(start)
@@ -61,11 +66,16 @@ class Steps:  # what the training thread sends
                 "loss": [v[loss] for v in made], "accuracy": [v[acc] for v in made], "calibrated": []}
         self.panel.push_points(lambda drawn: grow)
     def update(self, i):
-        steps = np.arange(4.0 * i, 4.0 * i + 4)
-        self.panel.push_steps({"epoch": np.full(4, float(i)), "step": steps, "loss": np.ones(4),
-                               "n_samples": np.full(4, 32.0)})
+        self.take(i, self.desk.steps)
+    def take(self, i, steps):
+        rows = {"epoch": np.full(4, float(i)), "step": np.arange(4.0 * i, 4.0 * i + 4), "loss": np.ones(4)}
+        steps(dict(rows, n_samples=np.full(4, 32.0), learning_rate=np.full(4, 0.1)))
 
-class Pass(Steps):  # what another thread sends at the end of a pass
+class Steps(Training):  # what another thread sends then
+    def update(self, i):
+        self.take(i, self.panel.push_steps)
+
+class Points(Training):  # what it sends at the end of a pass
     def update(self, i):
         self.add([i])
 
@@ -111,7 +121,7 @@ class KeptFigure:
         self.handle.update({"image/png": out.getvalue()}, raw=True)
 
 found = []
-for kind in (Steps, Pass, LiveLossPlot, TrainPlot, KeptFigure):
+for kind in (Training, Steps, Points, LiveLossPlot, TrainPlot, KeptFigure):
     for n in (10, 1000, 10_000):
         try:
             view = kind(n)

@@ -42,7 +42,7 @@ MAX_BEHIND = 256  # short passes that may be on their way to the disk
 class View(Protocol):
     """What shows a run while it is going on and when it has ended.
 
-    `live` says whether `update` does anything: without it nothing is analysed before the end.
+    `live` says whether it shows anything before the end: without it nothing is analysed until then.
     """
 
     live: bool
@@ -51,10 +51,10 @@ class View(Protocol):
         """Appear, before anything is known."""
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
-        """Take new optimiser steps (training thread: must be cheap)."""
+        """Take new optimiser steps (clerk's thread)."""
 
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
-        """Take how far the loop is (training thread: must be cheap)."""
+        """Take how far the loop is (clerk's thread)."""
 
     def passed(self, recording: Callable[[], Recording]) -> None:
         """Take note of a new pass; `recording` makes a snapshot if one is wanted (clerk's thread)."""
@@ -141,13 +141,14 @@ class Desk:
         self._clerk.do(lambda: self._keep_pass(passed, weights))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
-        """Keep optimiser steps."""
-        self._shown(partial(self.view.steps, columns))
+        """Keep and show optimiser steps."""
         self._clerk.do(lambda: self._keep_steps(columns))
 
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
         """Show how far the loop is."""
-        self._shown(partial(self.view.progress, split, epoch, step, batch, n_batches))
+        if self._analyst is not None:
+            show = partial(self.view.progress, split, epoch, step, batch, n_batches)
+            self._clerk.do(partial(self._shown, show))
 
     def _shown(self, show: Callable[[], None]) -> None:
         """Show something; a view that fails costs the recording nothing."""
@@ -239,6 +240,7 @@ class Desk:
             self._written += self._writing
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
+        self._shown(partial(self.view.steps, columns))
         self._stored(lambda writer: writer.append_steps(columns))
         self.ledger.append_steps(columns)
 
