@@ -99,7 +99,7 @@ class Capture:
         governor: Governor | None = None,
     ) -> None:
         self.sink = sink
-        self._said: set[str] = set()
+        self._said: set[tuple[int, str]] = set()
         self._failed: set[str] = set()
         self._patches = Patches()
         self._stop = (stop, stop_later)
@@ -307,8 +307,9 @@ class Capture:
         return type(model).__name__ if model is not None else ""
 
     def _limit(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+        said = (self._interpreter.run.index, sentence)
+        if said not in self._said:
+            self._said.add(said)
             self.sink.limit(sentence)
 
     def _contain(self, tap: str, error: Exception) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jupyter_lossacc.views.words import epochs_seen
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -22,8 +24,8 @@ def is_expectation(sentence: str) -> bool:
 
 def closing_notes(
     counters: Counters, recordings: Sequence[Recording], status: str, *, resumed: bool = False
-) -> tuple[str, ...]:
-    """Say what was not seen; empty when all is as it should be.
+) -> list[tuple[str, ...]]:
+    """Say what was not seen, run by run (what is about the cell, with the last); empty when all is well.
 
     Parameters
     ----------
@@ -36,11 +38,10 @@ def closing_notes(
     resumed : bool
         The cell continues an earlier run, and may only evaluate.
     """
-    return (
-        *(() if resumed and counters.losses else _about_training(counters, status)),
-        *_about_values(counters),
-        *_about_validation(counters, recordings),
-    )
+    about_runs = [() if counters.empty_loaders else _about_validation(r) for r in recordings] or [()]
+    training = () if resumed and counters.losses else tuple(_about_training(counters, status))
+    about_runs[-1] = (*training, *_about_values(counters), *about_runs[-1])
+    return about_runs
 
 
 def _about_training(counters: Counters, status: str) -> Iterator[str]:
@@ -77,15 +78,14 @@ def _about_values(counters: Counters) -> Iterator[str]:
         yield f"{loader} gave no batch: expected samples to evaluate. Check its dataset, and drop_last."
 
 
-def _about_validation(counters: Counters, recordings: Sequence[Recording]) -> Iterator[str]:
-    if counters.empty_loaders:
-        return  # said above, with its reason
-    for recording in recordings:
-        training = [s for s in recording.summaries if s.split == "train" and s.training]
-        if training and all(s.split == "train" for s in recording.summaries):
-            epochs = max(s.epoch for s in training)
-            yield (
-                f"Expected an evaluation on held-out data, but this cell only trained ({epochs} epochs): "
-                "validation loss and accuracy cannot be compared. Evaluate once per epoch in the loop; if "
-                "the evaluation is in the next cell, put `%%lossacc --resume` above it."
-            )
+def _about_validation(recording: Recording) -> tuple[str, ...]:
+    trained = any(s.split == "train" and s.training for s in recording.summaries)
+    if not trained or any(s.split != "train" for s in recording.summaries):
+        return ()
+    return (
+        (
+            f"Expected an evaluation on held-out data, but this cell only trained ({epochs_seen(recording)}): "
+            "validation loss and accuracy cannot be compared. Evaluate once per epoch in the loop; if the "
+            "evaluation is in the next cell, put `%%lossacc --resume` above it."
+        ),
+    )

@@ -158,14 +158,14 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
             )
         status = status_of(error)
-        notes = self._guard(partial(self._notes, status)) or ()
-        for desk in self._desks:
+        notes = self._guard(partial(self._notes, status)) or [()] * (len(self._desks) + 1)
+        for desk, own in zip(self._desks, notes, strict=False):
             self._guard(desk.rest)  # apart from what follows: should that fail, no thread stays
-            self._guard(partial(self._close, desk, status, notes if desk is self._desks[-1] else ()))
+            self._guard(partial(self._close, desk, status, own))
         if not self._desks and self._waiting_view is not None:
-            self._guard(partial(self._waiting_view.close, None, (*notes, *self._early_limits)))
+            self._guard(partial(self._waiting_view.close, None, (*notes[-1], *self._early_limits)))
 
-    def _notes(self, status: str) -> tuple[str, ...]:
+    def _notes(self, status: str) -> Sequence[tuple[str, ...]]:
         """Say what this process did not see, unless others saw it."""
         if self._capture is None or self._elsewhere or self._processes[0] > 0:
             return ()

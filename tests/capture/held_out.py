@@ -38,13 +38,18 @@ EXPECTED: dict[str, Expected] = {}
 # counted as an evaluation; of a language model without a loader nothing was kept at all, and an internal
 # error was said; a loader's iterator collected in another thread was called training there; a GAN, which
 # is no classifier, had too many epochs (it still has). Those that stood above already are left out.
+# Fifth batch, in the same way: words in columns (views of rows) had wrong ids and too many epochs; labels
+# of single samples were taken for parts of an older batch; models trained in turn had the mode of the last;
+# that training was recorded in part was said of the first fold only; a sequence-to-sequence model that
+# sums losses over single tokens of tensors in a list has an epoch per tensor (it still has).
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
     "third batch": (12, 18),
     "fourth batch": (21, 28),
+    "fifth batch": (10, 15),
 }
-LEFT_OUT = 23
+LEFT_OUT = 36
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.capture.held_out import held
 from tests.capture.held_out_books import STREAM, Bigram, in_this_batch
 from tests.capture.loops import evaluate, train_one
-from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, Net, make_data, make_loaders
+from tests.capture.truth import BATCH, EPOCHS, N_TRAIN, N_VAL, TRUTH, Judged, Net, make_data, make_loaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,3 +154,67 @@ def loss_estimated_on_both_parts_of_a_text() -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+
+
+TEXT = torch.randint(0, 16, (320,), generator=torch.Generator().manual_seed(3))
+COLUMNS = {
+    "train": TEXT[:200].view(10, 20).t().contiguous(),
+    "val": TEXT[200:].view(10, 12).t().contiguous(),
+}
+
+
+@held()
+def words_in_columns_with_steps_by_hand() -> None:
+    """Columns of a text are read a few words at a time; the sample is the word."""
+    model = nn.Embedding(16, 16)
+
+    def ask(split: str, i: int) -> Tensor:
+        words = COLUMNS[split]
+        n = min(7, len(words) - 1 - i)
+        targets = words[i + 1 : i + 1 + n].view(-1)
+        logits = model(words[i : i + n]).view(-1, 16)
+        places = np.arange((i + 1) * 10, (i + 1 + n) * 10) + 1000 * (split == "val")
+        TRUTH.met(places.tolist(), logits)
+        loss = F.cross_entropy(logits, targets)
+        gap = -log_softmax(logits.detach().double().numpy(), axis=1)[np.arange(len(targets)), targets.numpy()]
+        hits = (logits.argmax(1) == targets).numpy().astype(float)
+        TRUTH.value(loss, lambda ids, _: Judged(ids, gap, hits, len(ids)))
+        return loss
+
+    for epoch in range(1, EPOCHS + 1):
+        TRUTH.at("train", epoch)
+        for i in range(0, 19, 7):
+            model.zero_grad()
+            ask("train", i).backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.add_(p.grad, alpha=-2.0)  # type: ignore[arg-type]
+        TRUTH.at("val", epoch)
+        with torch.no_grad():
+            for i in range(0, 11, 7):
+                ask("val", i)
+
+
+@held()
+def pseudo_labels_of_the_surest() -> None:
+    """The labels are few, and stand in many a batch: that does not make them one's labels."""
+    train_loader, val_loader, _ = make_loaders()
+    unlabelled = DataLoader(TensorDataset(make_data()[0][N_TRAIN + N_VAL :]), 4, shuffle=True)
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for epoch in range(1, EPOCHS + 1):
+        model.train()
+        TRUTH.at("train", epoch)
+        for (x, y), (u,) in zip(train_loader, unlabelled, strict=False):
+            loss = F.cross_entropy(model(x), y)
+            TRUTH.value(loss)
+            TRUTH.quiet = True
+            with torch.no_grad():
+                sure, labels = model(u).softmax(1).max(1)
+            chosen = sure == sure.max()
+            loss = loss + 0.1 * F.cross_entropy(model(u[chosen]), labels[chosen])
+            TRUTH.quiet = False
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        evaluate(model, val_loader, F.cross_entropy, epoch)

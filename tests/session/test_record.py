@@ -132,6 +132,30 @@ def test_a_name_beside_a_run_to_resume_must_be_its_own(tmp_path: Path) -> None:
     assert len(la.list_runs(tmp_path)) == 2
 
 
+def test_each_run_of_a_cell_says_what_it_lacks_itself(tmp_path: Path) -> None:
+    x, y = torch.randn(64, 4), torch.arange(64) % 2
+    loader = DataLoader(TensorDataset(x, y), 16, shuffle=True)
+    models = [nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1)) for _ in range(2)]
+    optimizers = [torch.optim.SGD(model.parameters(), 0.1) for model in models]
+    with la.record("turns", store=tmp_path, view="none") as recorder:
+        for _ in range(2):
+            for model, optimizer in zip(models, optimizers, strict=True):
+                model.train()
+                for a, b in loader:
+                    optimizer.zero_grad()
+                    nn.functional.cross_entropy(model(a), b).backward()
+                    optimizer.step()
+            models[1].eval()
+            with torch.no_grad():
+                for a, b in DataLoader(TensorDataset(x.flip(0), y.flip(0)), 16):
+                    nn.functional.cross_entropy(models[1](a), b)
+    first, second = recorder.runs
+    assert "only trained (2 epochs)" in first.limits[0]
+    assert not any("only trained" in limit for limit in second.limits)
+    for run in recorder.runs:  # each model's own mode, not that of the one that came last
+        assert run.metrics.query("split == 'train'")["training"].tolist() == [True, True]
+
+
 def test_validation_in_the_next_cell_joins_the_run(tmp_path: Path) -> None:
     x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
     model = nn.Linear(4, 2)

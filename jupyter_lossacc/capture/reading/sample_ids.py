@@ -41,6 +41,7 @@ StorageWeakRef: Any = reductions.StorageWeakRef
 _RECENT = 8  # used batches whose targets are kept for comparison
 _MAX_ORIGINS = 4096
 _LONG = 8  # more micro-batches than a batch is cut into
+_TELLING = 16  # labels in a row that no other batch is likely to have
 BY_INPUT = -1  # stands for the tensor where samples come from none that is known
 _MAX_WAITING = 64  # batches fetched ahead of their loss
 
@@ -120,6 +121,8 @@ class BatchBook:
         partly = [b for b in candidates if 0 < b.rows_used < b.size]
         used = [b for b in reversed(candidates) if b.used and b not in partly]
         for batch in (*partly, *waiting, *used):
+            if batch in used and len(target) < min(batch.size, _TELLING):
+                continue  # a few labels stand in many a batch
             for leaf in batch.leaves:
                 first = _find(target, leaf.detach().numpy(), batch.rows_used if batch in partly else 0)
                 if first is not None:
@@ -261,7 +264,10 @@ class Origins:
         storage = tensor.untyped_storage()
         base = tensor._base if tensor._base is not None and tensor._base.dim() else tensor
         n = len(tensor) if tensor.dim() else 1
-        if base.dim():
+        flat = base.dim() > 1 and tensor.dim() == 1 and tensor.is_contiguous() and base.is_contiguous()
+        if flat and base.stride(0) > 1:  # rows flattened by ``view(-1)``: tokens are the samples
+            rows = np.arange(n, dtype=np.int64) + int(tensor.storage_offset() - base.storage_offset())
+        elif base.dim():
             row = max(base.stride(0), 1)
             first = (tensor.storage_offset() - base.storage_offset()) // row
             step = tensor.stride(0) // row if tensor.dim() and n > 1 else 1
@@ -277,7 +283,7 @@ class Origins:
                     part or source.part,
                 )  # fmt: skip
         key, reference = self._key(storage)
-        n_rows = len(base) if base.dim() else 1
+        n_rows = base.numel() if flat else len(base) if base.dim() else 1
         return Origin(key, rows, reference, base is tensor, n_rows, weakref.ref(tensor), part)
 
     def _part(self, tensor: Tensor) -> Part | None:

@@ -52,7 +52,7 @@ class OutputTaps:
         if self._patches is None or module in self._hooked or compiled:
             return
         self._hooked.add(module)
-        self._patches.callback(module.register_forward_hook(_Hook(self)).remove)
+        self._patches.callback(module.register_forward_hook(_Hook(self, module)).remove)
         self.units.attach(module, self._patches)
 
     def covered(self) -> None:
@@ -94,14 +94,18 @@ class OutputTaps:
 class _Hook:
     """A forward hook that copies and pickles into one that does nothing, without naming us."""
 
-    def __init__(self, taps: OutputTaps) -> None:
+    def __init__(self, taps: OutputTaps, module: Module) -> None:
         self.taps = taps
+        known = taps.journal.model is not None and taps.journal.model() is module
+        self.model, self.mode_layers = weakref.ref(module), taps.journal.mode_layers if known else None
         self.seen = False  # the module is among those whose outputs were seen
 
     def __call__(self, module: Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
             return  # constant for a compiler, which then sees an empty hook
         taps, journal = self.taps, self.taps.journal
+        if journal.open and journal.model is not self.model:  # of models trained in turn, this one answers
+            journal.model, journal.mode_layers = self.model, self.mode_layers
         trained = type(output) is Tensor and output.requires_grad and self.seen
         if trained and taps.n_covered >= _COVERED and journal.learner is None and not journal.wants_inputs:
             return  # most steps of most trainings end here
