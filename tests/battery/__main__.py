@@ -1,4 +1,4 @@
-"""Run batteries and write their tables: ``python -m tests.battery [home|away|far|tables] [processes]``."""
+"""Run batteries, write tables: ``python -m tests.battery [home|away|far|beyond|tables] [processes]``."""
 
 from __future__ import annotations
 

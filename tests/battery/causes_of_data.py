@@ -56,13 +56,19 @@ def label_noise_everywhere(f: Family, seed: int) -> Setup:
     return s
 
 
-def outlier_inputs(f: Family, seed: int) -> Setup:
-    """Two validation inputs in a hundred come on another scale."""
-    s = _sure(f, seed)
-    x = s.val[0].clone()
+def rescaled(x: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Enlarge and disorder two inputs in a hundred; also say which."""
+    x = x.clone()
     few = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: len(x) // 50]
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(3))
     x[few] = 40 * x[few][:, order]
+    return x, few
+
+
+def outlier_inputs(f: Family, seed: int) -> Setup:
+    """Two validation inputs in a hundred come on another scale."""
+    s = _sure(f, seed)
+    x, few = rescaled(s.val[0], seed)
     s.val = (x, s.val[1])
     s.truth = {"samples": float(len(few))}
     return s

@@ -348,7 +348,7 @@ def rate_healthy(f: Family, seed: int) -> Setup:
 
 def tiny_batches(f: Family, seed: int) -> Setup:
     """Batches of two at a rate that suits batches of 64."""
-    s = _by_sgd(f, seed, 0.03, 2, epochs=10)
+    s = _by_sgd(f, seed, f.sgd, 2, epochs=10)
     few = torch.randperm(len(s.train[0]), generator=torch.Generator().manual_seed(seed))[:500]
     s.train = (s.train[0][few], s.train[1][few])
     return s

@@ -45,6 +45,8 @@ class Family:
         Validation samples.
     rate : float
         Learning rate of Adam that suits the network.
+    sgd : float
+        The same of SGD with momentum and batches of 64.
     far : bool
         Inputs are numbers that may come on another scale.
     """
@@ -63,6 +65,7 @@ class Family:
     rate: float
     width: int
     far: bool = True
+    sgd: float = 0.03
 
     def draw(self, counts: Sequence[int], seed: int, role: str, spread: float) -> tuple[Tensor, Tensor]:
         """Draw `counts[k]` samples of class k in random order."""

@@ -28,14 +28,21 @@ class HeldBack:
     def __init__(self, ran: Ran) -> None:
         self.ran = ran
         self.targets = ran.setup.test[1]
+        self._logits: dict[int, torch.Tensor] = {}
 
     def logits(self, epoch: int) -> torch.Tensor:
         """Return logits of shape (n, n_classes), in evaluation mode."""
+        if epoch not in self._logits:
+            self._logits[epoch] = self.logits_of(self.ran.setup.test[0], epoch)
+        return self._logits[epoch]
+
+    def logits_of(self, inputs: torch.Tensor, epoch: int) -> torch.Tensor:
+        """Return the logits of any inputs under the weights of an epoch."""
         model = self.ran.setup.model
         model.load_state_dict(self.ran.weights[epoch - 1])
         model.eval()
         with torch.no_grad():
-            z = model(self.ran.setup.test[0]).double()
+            z = model(inputs).double()
         return torch.cat([torch.zeros_like(z), z], dim=1) if self.ran.setup.says == "one logit" else z
 
     def nll(self, epoch: int, temperature: float = 1.0) -> NDArray[np.float64]:

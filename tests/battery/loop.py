@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Recording
 
-__all__ = ["Ran", "Setup", "Split", "examine", "fit"]
+__all__ = ["Ran", "Setup", "Split", "ask", "fit"]
 
 Split = tuple[Tensor, Tensor]
 
@@ -56,14 +56,14 @@ class Setup:
 
 @dataclass(kw_only=True)
 class Ran:
-    """What came of a training: what the package says, and the weights by epoch."""
+    """What came of a training: the recording, the weights by epoch, and what the package says once asked."""
 
     setup: Setup
     recording: Recording
-    episodes: tuple[Episode, ...]
-    diagnoses: tuple[Diagnosis, ...]
-    advice: CheckpointAdvice
     weights: list[dict[str, Tensor]]
+    episodes: tuple[Episode, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    advice: CheckpointAdvice | None = None
 
 
 def _loader(
@@ -74,8 +74,8 @@ def _loader(
     return DataLoader(dataset, batch_size=batch, shuffle=shuffle, generator=generator)
 
 
-def fit(setup: Setup, seed: int) -> tuple[Recording, list[dict[str, Tensor]]]:
-    """Train under `la.record` and return the recording with the weights after every epoch."""
+def fit(setup: Setup, seed: int) -> Ran:
+    """Train under `la.record`; the package has recorded, and is not asked yet."""
     s, model = setup, setup.model
     data = s.data or (s.train, s.val)
     train_loader = _loader(data[0], s.batch, shuffle=s.shuffle, seed=seed)
@@ -102,18 +102,15 @@ def fit(setup: Setup, seed: int) -> tuple[Recording, list[dict[str, Tensor]]]:
                         watch(model(x), y)
             weights.append(copy.deepcopy(model.state_dict()))
     recording = la.last_run().recording
-    return (s.after(recording) if s.after is not None else recording), weights
+    return Ran(setup=s, recording=s.after(recording) if s.after is not None else recording, weights=weights)
 
 
-def examine(setup: Setup, seed: int) -> Ran:
-    """Train, then ask the package."""
-    recording, weights = fit(setup, seed)
-    episodes = find_episodes(recording)
-    return Ran(
-        setup=setup,
-        recording=recording,
+def ask(ran: Ran) -> Ran:
+    """Ask the package about a training."""
+    episodes = find_episodes(ran.recording)
+    return replace(
+        ran,
         episodes=episodes,
-        diagnoses=diagnose(recording, episodes),
-        advice=advise(recording, running=False),
-        weights=weights,
+        diagnoses=diagnose(ran.recording, episodes),
+        advice=advise(ran.recording, running=False),
     )

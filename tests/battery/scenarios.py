@@ -12,6 +12,7 @@ import torch
 
 from tests.battery import causes_of_data as data
 from tests.battery import causes_of_training as training
+from tests.battery.beyond import BEYOND
 from tests.battery.families import AWAY, HOME, Family
 from tests.battery.far import FAR
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
     from tests.battery.loop import Setup
 
-__all__ = ["BATTERIES", "FIRST_SEED", "SCENARIOS", "SEEDS", "Plan", "Scenario", "plans"]
+__all__ = ["BATTERIES", "FIRST_SEED", "RULED", "SCENARIOS", "SEEDS", "Plan", "Scenario", "plans"]
 
-BATTERIES = {"home": HOME, "away": AWAY, "far": FAR}
+BATTERIES = {"home": HOME, "away": AWAY, "far": FAR, "beyond": BEYOND}
+RULED = frozenset({"beyond"})  # a recipe must have had its effect on the test split (effects.py)
 
 SEEDS = 3
-FIRST_SEED = {"home": 0, "away": 10, "far": 20}
+FIRST_SEED = {"home": 0, "away": 10, "far": 20, "beyond": 30}
 # Sentences of plain accounting about a rise, right wherever the loss rises for another reason: how few
 # samples carry it. Whether miscalibration or a worse model is behind a rise is asked of the test split.
 ACCOUNT = frozenset({"confident_errors"})
@@ -176,6 +178,7 @@ class Plan:
     family: Family
     seed: int
     twin: bool
+    ruled: bool = False
 
     def setup(self) -> Setup:
         """Make the training, the same each time."""
@@ -192,4 +195,4 @@ def plans(battery: str, first_seed: int = 0) -> Iterator[Plan]:
         for seed in range(first_seed, first_seed + SEEDS):
             family = fit[(i + seed) % len(fit)]
             for twin in (False, True):
-                yield Plan(scenario, family, seed, twin)
+                yield Plan(scenario, family, seed, twin, ruled=battery in RULED)

@@ -40,15 +40,30 @@ def summary(rows: Rows) -> str:
     right = sum(r["cause"] in r["supported"] for r in caused)
     first = sum(r["named first"] for r in caused)
     wrong = sum(bool(r["wrong"]) for r in caused)
-    return _table(
-        ["", "target", "measured"],
-        [
-            ["right cause supported", "at least 90 %", _of(right, len(caused))],
-            ["right cause named first", "at least 80 %", _of(first, len(caused))],
-            ["runs with a wrong cause supported", "at most 5 %", _of(wrong, len(caused))],
-            ["healthy twins not silent", "at most 1 in 50", _of(sum(map(alarm, twins)), len(twins))],
-        ],
-    )
+    lines = [
+        ["right cause supported", "at least 90 %", _of(right, len(caused))],
+        ["right cause named first", "at least 80 %", _of(first, len(caused))],
+        ["runs with a wrong cause supported", "at most 5 %", _of(wrong, len(caused))],
+        ["healthy twins not silent", "at most 1 in 50", _of(sum(map(alarm, twins)), len(twins))],
+    ]
+    return _table(["", "target", "measured"], lines + _with_the_replaced(caused))
+
+
+def _with_the_replaced(caused: Rows) -> list[list[str]]:
+    """Count the trainings whose recipe had no effect, and the targets with all of them as misses."""
+    if not any("tried" in r for r in caused):
+        return []
+    empty = sum(not r["effect"] for r in caused)
+    other = sum(r["effect"] and r["tried"] > 0 for r in caused)
+    kept = [r for r in caused if r["tried"] == 0]
+    right = sum(r["cause"] in r["supported"] for r in kept)
+    first = sum(r["named first"] for r in kept)
+    return [
+        ["recipe without its effect: another seed was taken", "", f"{other}/{len(caused)}"],
+        ["recipe without its effect, whatever seed: kept as it was", "", f"{empty}/{len(caused)}"],
+        ["right cause supported, all of those counted as misses", "", _of(right, len(caused))],
+        ["right cause named first, all of those counted as misses", "", _of(first, len(caused))],
+    ]
 
 
 def confusion(rows: Rows) -> str:
@@ -126,6 +141,7 @@ def misses(rows: Rows) -> str:
         what = [f"not supported ({r['verdict']})"] if missed else []
         what += [f"named after {', '.join(r['first'])}"] if late else []
         what += [f"wrong: {', '.join(r['wrong'])}"] if r["wrong"] else []
+        what += ["the recipe had no effect"] if not r.get("effect", True) else []
         what += [f"shown: {', '.join(r['harmful'])}"] if r["twin"] and r["harmful"] else []
         who = f"{r['scenario']}{', twin' if r['twin'] else ''}"
         lines.append([who, r["family"], str(r["seed"]), "; ".join(what)])

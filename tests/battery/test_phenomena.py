@@ -19,7 +19,7 @@ from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes
-from tests.battery.loop import Ran, examine
+from tests.battery.loop import Ran, ask, fit
 from tests.battery.scenarios import plans
 from tests.causes.cases import Case, case, over
 from tests.recordings import train_and_record
@@ -68,7 +68,7 @@ def test_both_rise() -> None:
 def falling() -> Ran:
     """An over-confident network meets wrong labels."""
     plan = next(p for p in plans("home") if (p.scenario.name, p.family.name) == ("tail_relief", "waves"))
-    return examine(plan.setup(), plan.seed)
+    return ask(fit(plan.setup(), plan.seed))
 
 
 def test_both_fall() -> None:

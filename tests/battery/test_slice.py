@@ -18,6 +18,7 @@ AGAIN = {
     "home": ("mode_mismatch", "double_softmax", "label_shift", "dead_activations"),
     "away": ("split_overlap", "label_shift", "mode_mismatch_training"),
     "far": ("split_overlap", "dead_activations"),
+    "beyond": ("split_overlap", "label_shift"),
 }
 
 
@@ -29,7 +30,7 @@ def test_the_batteries_are_what_they_promise() -> None:
         assert len(todo) == 6 * len(SCENARIOS)  # three seeds, each with a twin
         assert len({p.family.name for p in todo}) == 3
     kinds = [f.name for families in BATTERIES.values() for f in families]
-    assert len(set(kinds)) == len(kinds) == 9
+    assert len(set(kinds)) == len(kinds) == 12
 
 
 def test_the_readme_holds_the_tables_of_the_results() -> None:
