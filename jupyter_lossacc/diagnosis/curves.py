@@ -49,6 +49,9 @@ class Bars:
         itself within half of that.
     moved : float, optional
         Score from which on accuracy is no longer flat; by default that at which its change is shown.
+    open : tuple of float
+        Beside a loss that rises by the first of these times its mean (that is, doubles along its line),
+        accuracy counts as flat as long as its 90 % interval stays within the second.
     """
 
     scan: float
@@ -59,6 +62,7 @@ class Bars:
     accuracy_least: float = 0.005
     flat: tuple[float, float, float] = (0.1, 0.01, 0.03)
     moved: float | None = None
+    open: tuple[float, float] = (2 / 3, 0.1)
 
     def critical(self, first: Ints, last: Ints, *, anchored: bool = False) -> Floats:
         """Critical value of each stretch."""
@@ -92,6 +96,7 @@ class Bars:
             loss_least=0.5 * self.loss_least,
             accuracy_least=0.5 * self.accuracy_least,
             flat=(1.5 * self.flat[0], 1.5 * self.flat[1], 1.5 * self.flat[2]),
+            open=(0.5 * self.open[0], 1.5 * self.open[1]),
         )
 
 

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 _LOSS_RISES: tuple[EpisodeKind, ...] = ("both_rise", "loss_rises_accuracy_falls")
 _REACH = 60  # epochs on each side of an end among which its bend is looked for
-_GAP = 3  # epochs from the end of one stretch to the start of the next that are one movement still
+_GAP = SHORTEST  # from the end of one stretch to the start of the next: between them is room for no other
 # A loss no better than guessing with the base rates, or far above the same predictions recalibrated.
 _NEAR_CHANCE = 0.95
 _ABOVE_CALIBRATED = (2.0, 0.2)  # factor, nats

@@ -21,6 +21,7 @@ _MOVES = {
     "accuracy_stuck_loss_high": "loss stays high and accuracy is stuck",
     "loss_rises_accuracy_falls": "loss rises and accuracy falls",
 }
+_OPEN = "loss rises (accuracy moves within its noise)"
 # Examined about the run only where no episode is shown.
 _ABOUT_A_RISE = frozenset({"overconfidence", "underconfidence", "overfitting", "confident_errors"})
 _UNMARKED = "No stretch is marked, because accuracy cannot be told from chance meanwhile."
@@ -60,7 +61,8 @@ def headline(
             return f"{said} {_what_to_do(recording, None)}".strip()
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
-    what = f"{spoken(episode.split).capitalize()} {_MOVES[episode.kind]}"
+    moves = _OPEN if episode.accuracy_open else _MOVES[episode.kind]
+    what = f"{spoken(episode.split).capitalize()} {moves}"
     if supported:
         first = supported[0]
         said = (

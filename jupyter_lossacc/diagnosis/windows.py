@@ -39,6 +39,7 @@ SHORTEST = 8  # epochs
 _GRID = 96  # stretches begin and end on a grid of at most this many epochs
 _OPPOSED = -0.5  # neither half of a stretch may run against the whole by more standard errors than this
 _SUSTAINED = 0.5  # share of the critical value that must be reached without bursts of three epochs or fewer
+_OPEN = 2.0  # standard errors within which an accuracy too noisy to be called flat must stay
 _HIGH_SHARE = 0.9  # of a stretch's epochs must have a high loss for it to count as stuck
 _STUCK_EPOCHS = 40  # epochs over which the slope of a stuck accuracy must stay within the flat limit
 _STUCK_ERRORS = 3.0  # standard errors that the slope must stay away from that limit
@@ -123,8 +124,9 @@ def which_kinds(
 
     The strength is the weaker of the two movements in units of its critical value (the loss alone
     where accuracy is flat) times the root of the length. Beside a rising loss accuracy counts as flat
-    up to twice the margin, lest a clear rise go unmentioned while accuracy is still open; elsewhere
-    its 90 % interval must lie within the margin. `moves` are the moves of the loss, where known.
+    up to twice the margin, and beside one that doubles up to ten points, lest a clear rise go unmentioned
+    while accuracy is still open; elsewhere its 90 % interval must lie within the margin. `moves` are the
+    moves of the loss, where known.
     """
     for_loss, for_accuracy = bars.critical(first, last), bars.critical(first, last, anchored=anchored)
     loss, loss_sign = _loss_moves(curves, first, last, bars) if moves is None else moves
@@ -139,6 +141,9 @@ def which_kinds(
     flat = (reach < limit) & (change < limit / 2)
     moved = (accuracy_sign != 0) & (np.abs(accuracy.score) >= (bars.moved or 0.0))
     unmoved = ~moved & (change < limit) & (reach < 2 * limit)
+    share, widest = bars.open
+    much = loss.change > share * np.abs(curves.loss_moments.mean(first, last))
+    unmoved |= much & (np.abs(accuracy.score) < (bars.moved or _OPEN)) & (reach < widest)
     still = (loss_sign == 0) & (loss.score < 2)
     stuck = still & _is_stuck(accuracy, first, last, limit) & (curves.high_share(first, last) >= _HIGH_SHARE)
     return {

@@ -75,6 +75,12 @@ class Episode:
         """False only for a falling loss at constant accuracy: the model is growing surer."""
         return self.kind != "loss_falls_accuracy_flat"
 
+    @property
+    def accuracy_open(self) -> bool:
+        """Whether accuracy is called flat though it may have moved by more than eight points."""
+        widest = max(abs(self.accuracy_change.low), abs(self.accuracy_change.high))
+        return self.kind == "loss_rises_accuracy_flat" and widest > 0.08
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

@@ -34,6 +34,7 @@ __all__ = [
     "limits_of",
     "loss_unit",
     "measured",
+    "movement",
     "number",
     "percent",
     "quantity",
@@ -304,7 +305,12 @@ def limits_of(recording: Recording, diagnoses: Iterable[Diagnosis]) -> tuple[str
 def episode_title(episode: Episode) -> str:
     """Say what moves, where and when, in one line."""
     where = capitalized(split_word(episode.split))
-    return f"{where}: {KINDS[episode.kind].movement}, {epochs_of(episode)}"
+    return f"{where}: {movement(episode)}, {epochs_of(episode)}"
+
+
+def movement(episode: Episode) -> str:
+    """Say what loss and accuracy do along an episode."""
+    return "loss rises, accuracy within its noise" if episode.accuracy_open else KINDS[episode.kind].movement
 
 
 def cause_title(cause: str) -> str:

@@ -11,6 +11,7 @@ from jupyter_lossacc.causes.cause import window
 from jupyter_lossacc.causes.fluctuation import _much_higher
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import find_episodes, settled
+from jupyter_lossacc.views.words import episode_title
 from tests.diagnosis.test_episodes import curves, noisy
 from tests.studies import simulated
 from tests.studies.live import watch
@@ -42,9 +43,11 @@ def test_a_step_is_shown_where_it_is_and_not_over_the_plateaus_beside_it(length)
 
 
 @pytest.mark.parametrize("slower", [False, True])
-def test_a_rise_that_becomes_steeper_or_slower_is_one_episode(slower):
-    loss = np.where(T < 45, 0.001 * T, 0.045 + 0.04 * (T - 45))
-    accuracy = np.where(T < 45, 0.0003 * T, 0.0135 + 0.008 * (T - 45))
+@pytest.mark.parametrize("bend", [(0.001, 0.04, 0.0003, 0.008), (0.002, 0.06, 0.0005, 0.016)])
+def test_a_rise_that_becomes_steeper_or_slower_is_one_episode(bend, slower):
+    slow, fast, slowly, quickly = bend
+    loss = np.where(T < 45, slow * T, slow * 45 + fast * (T - 45))
+    accuracy = np.where(T < 45, slowly * T, slowly * 45 + quickly * (T - 45))
     if slower:
         loss, accuracy = loss[-1] - loss[::-1], accuracy[-1] - accuracy[::-1]
     noise = np.random.default_rng(0).normal(size=(2, 60))
@@ -140,15 +143,37 @@ def test_what_stands_at_the_end_of_a_real_run_is_what_is_found_at_once():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_large_rise_beside_a_very_noisy_accuracy_is_said_where_no_stretch_can_be_marked(seed, monkeypatch):
+def test_a_large_rise_beside_a_very_noisy_accuracy_is_marked_or_at_least_said(seed, monkeypatch):
     monkeypatch.setattr(simulated, "_COMMON", 0.15)  # accuracy wobbles by three to five points
     run = simulated.planted(n_samples=200, accuracy_rise=0.0, loss_rise=1.04, before=15, epochs=15, seed=seed)
-    assert not [e for e in find_episodes(run) if e.harmful]
-    headline = diagnose(run, ())[-1].headline
-    assert headline.startswith(("Validation loss rises by", "Validation loss has risen by"))
+    marked = [e for e in find_episodes(run) if e.harmful]
+    if marked:
+        assert [(e.kind, e.accuracy_open) for e in marked] == [("loss_rises_accuracy_flat", True)]
+        assert "accuracy moves within its noise" in diagnose(run, marked)[0].headline
+        assert "accuracy within its noise" in episode_title(marked[0])
+    else:
+        headline = diagnose(run, ())[-1].headline
+        assert headline.startswith(("Validation loss rises by", "Validation loss has risen by"))
     level = simulated.planted(
         n_samples=200, accuracy_rise=0.0, loss_rise=0.0, before=15, epochs=15, seed=seed
     )
+    assert not [e for e in find_episodes(level) if e.harmful]
     since_lowest = window(level, None)
     assert since_lowest is not None
     assert not _much_higher(since_lowest)
+
+
+def test_a_loss_that_doubles_beside_a_noisy_accuracy_is_marked(monkeypatch):
+    monkeypatch.setattr(simulated, "_COMMON", 0.05)  # accuracy wobbles by one to three points
+    for seed in range(4):
+        run = simulated.planted(
+            n_samples=200, accuracy_rise=0.0, loss_rise=1.04, before=20, epochs=20, seed=seed
+        )
+        assert {e.kind for e in find_episodes(run) if e.harmful} == {"loss_rises_accuracy_flat"}
+
+
+def test_accuracy_that_is_known_to_stay_is_said_to_stay():
+    (episode,) = find_episodes(curves(noisy(1 + T / 200, 0.01), noisy(0.8 + 0 * T, 0.002, 1)))
+    assert episode.kind == "loss_rises_accuracy_flat"
+    assert not episode.accuracy_open
+    assert "accuracy stays" in episode_title(episode)

@@ -13,6 +13,7 @@ from jupyter_lossacc.views.verdict import BENIGN, with_diagnosis
 from jupyter_lossacc.views.words import (
     KINDS,
     VERDICTS,
+    capitalized,
     cause_title,
     episode_title,
     epochs_of,
@@ -21,6 +22,7 @@ from jupyter_lossacc.views.words import (
     interval,
     loss_unit,
     measured,
+    movement,
     number,
     percent,
     quantity,
@@ -121,7 +123,7 @@ def run_card(diagnoses: Sequence[Diagnosis]) -> Card | None:
 def _kind_lead(episode: Episode) -> str:
     if episode.retracted:
         return "This was shown earlier in the run; with the epochs since then it is no longer supported."
-    return f"{KINDS[episode.kind].movement[0].upper()}{KINDS[episode.kind].movement[1:]}."
+    return f"{capitalized(movement(episode))}."
 
 
 def _reading(diagnosis: Diagnosis | None, lead: str) -> Card:
