@@ -140,7 +140,7 @@ def _finding(followed: Followed, t: Trends) -> Finding:
     return Finding(
         cause=ID,
         verdict=verdict,
-        statement=_statement(w, t),
+        statement=_statement(w, t) + (_doubt(w, t) if verdict == "undecided" else ""),
         because=f"classes part ways: {name_classes(w.recording, t.worse.tolist())} add {up:+.3f} nats"
         if len(t.worse)
         else "",
@@ -182,6 +182,14 @@ def _statement(w: Window, t: Trends) -> str:
         f"{down:+.3f}; the recall of the first group changed by {points(_mean(t.recall, t.worse))}, of the "
         f"second by {points(_mean(t.recall, t.better))}."
     )
+
+
+def _doubt(w: Window, t: Trends) -> str:
+    if min(t.flow(t.worse), -t.flow(t.better)) < t.least:
+        return f" One of the two is below {t.least:.3f} nats, which is too little to say that classes part."
+    if w.loss_change < 0:
+        return " The mean loss fell all the same."
+    return " Over-confidence alone raises the losses of some classes more than those of others."
 
 
 def _mean(values: Floats, classes: NDArray[np.intp]) -> float:

@@ -74,7 +74,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         cause=ID,
         verdict=verdict,
         share=None if level or verdict == "rejected" else few.share,
-        statement=_statement(w, few, level=level),
+        statement=_statement(w, few, level=level)
+        + (" Whether that is half of it or more is not decided." if verdict == "undecided" else ""),
         because=(
             f"{len(few.rows)} of {few.n:,} samples, surely wrong, carry {text(few.share)} of its {part}"
         ),

@@ -16,6 +16,7 @@ from jupyter_lossacc.causes.optimisation import (
     excuse,
     instability,
     symptoms,
+    unproved,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
 
@@ -69,8 +70,10 @@ def _verdict(d: Descent, doubt: str) -> tuple[Verdict, str]:
         return "undecided", doubt
     if d.batch_size > SMALL_BATCH:
         return "undecided", f" With batches of {d.batch_size:.0f} the learning rate alone may do the same."
-    if not instability(d) or not d.gradient_cv > NOISY:
-        return "undecided", ""
+    if not instability(d):
+        return "undecided", unproved(d)
+    if not d.gradient_cv > NOISY:
+        return "undecided", " The gradient varies little from batch to batch."
     return "supported", ""
 
 

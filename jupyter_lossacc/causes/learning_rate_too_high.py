@@ -15,6 +15,7 @@ from jupyter_lossacc.causes.optimisation import (
     excuse,
     instability,
     symptoms,
+    unproved,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
 
@@ -42,6 +43,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             "undecided",
             f" With batches of {d.batch_size:.0f} the noise of a batch does the same.",
         )
+    elif verdict == "undecided":
+        doubt = unproved(d)
     elif d.broken_step >= 0 and verdict == "rejected":
         verdict, doubt = (
             "undecided",

@@ -22,6 +22,7 @@ __all__ = [
     "excuse",
     "instability",
     "symptoms",
+    "unproved",
 ]
 
 SMALL_BATCH = 8.0  # up to here the noise of a batch is the first suspect
@@ -74,6 +75,16 @@ def instability(d: Descent) -> bool:
     return d.overshoots or d.stalls_swinging or d.killed or d.blows_up
 
 
+def unproved(d: Descent) -> str:
+    """Say why a suspicion is no more than that."""
+    if min(d.end, d.progress) > 0.95:
+        return (
+            " The loss hardly left its start: batches too small, a rate too high, units that died and labels "
+            "without a pattern all look like this."
+        )
+    return " Its swings are too small or too rare to say what makes them."
+
+
 def symptoms(d: Descent) -> tuple[Evidence, ...]:
     """List the numbers behind `instability`."""
     rows = [
@@ -124,9 +135,7 @@ def course(d: Descent) -> str:
         climbed = f", after it rose {d.climb:.2g}-fold in a few steps" if d.climb > 10 else ""
         return f"The loss is not finite from step {d.broken_step} on{climbed}{before} {with_what}."
     told = (
-        [f"it rose in {percent(d.rise_share)} of the epochs after the first fifth"]
-        if d.rise_share > 0
-        else []
+        [f"rose in {percent(d.rise_share)} of the epochs after the first fifth"] if d.rise_share > 0 else []
     )
     if d.peak > 1.05:
         told.append(f"peaked at {d.peak:.1f} times its start")
