@@ -20,6 +20,7 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.resampling import mcnemar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE"]
 
 ID = "overconfidence"
-FELL = 0.005  # of accuracy; less is no fall
+MOVED = 0.05  # p-value of the paired test of accuracy; above it nothing is said to have moved
 WARM = 1.15  # temperatures of healthy runs lie in 0.84-1.10
 SCORE = 3.3  # two-sided p < 0.001
 GAIN = 10.83  # chi-squared, one degree of freedom, p < 0.001
@@ -60,7 +61,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             value=b.repaired,
             actual=b.nll,
         ),
-        action=_action(w, b),
+        action=_action(w, b, episode),
         experiment=_experiment(w, found),
         sample_ids=_getting_worse(w),
         overlay=calibrated_curve(recording, w.split),
@@ -68,14 +69,20 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _action(w: Window, b: Miscalibration) -> str:
+def _action(w: Window, b: Miscalibration, episode: Episode | None) -> str:
     repair_it = (
         f"divide its logits by the temperature ({b.temperature:.2f} at epoch {w.end.epoch}), which changes "
         "no prediction"
     )
-    if w.accuracy_change < -FELL:
+    direction = _accuracy_moved(w, episode)
+    if direction == 0:
         first = (
-            f"Accuracy fell meanwhile, which no temperature mends: keep the epoch with the lowest calibrated "
+            "Accuracy does not change by more than chance meanwhile, so nothing was gained: keep the epoch "
+            f"with the lowest calibrated loss and {repair_it}."
+        )
+    elif direction < 0:
+        first = (
+            "Accuracy fell meanwhile, which no temperature mends: keep the epoch with the lowest calibrated "
             f"loss and {repair_it}."
         )
     else:
@@ -84,6 +91,18 @@ def _action(w: Window, b: Miscalibration) -> str:
         f"{first} To keep the model modest while it trains: label smoothing 0.1, weight decay, dropout, more "
         "data or augmentation."
     )
+
+
+def _accuracy_moved(w: Window, episode: Episode | None) -> float:
+    """Return the sign of accuracy's change; 0 where it is within chance."""
+    if episode is not None and episode.kind in ("both_rise", "loss_rises_accuracy_falls"):
+        return 1.0 if episode.kind == "both_rise" else -1.0  # shown as such: the series knows more epochs
+    within_chance = (
+        w.before is not None
+        and w.after is not None
+        and mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p > MOVED
+    )
+    return 0.0 if within_chance else float(np.sign(w.accuracy_change))
 
 
 def _of_level(b: Miscalibration) -> float:

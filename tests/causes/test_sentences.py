@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jupyter_lossacc.causes import learning_rate_too_high, misaligned_loss, mode_mismatch
+from jupyter_lossacc.causes import learning_rate_too_high, misaligned_loss, mode_mismatch, overconfidence
 from jupyter_lossacc.causes.cause import epochs_of, training_series, window
 from jupyter_lossacc.causes.optimisation import descent_of
 from jupyter_lossacc.diagnosis.diagnose import diagnose
@@ -20,7 +20,7 @@ from tests.scenarios import digits, flip, network
 from tests.scenarios_classes import PAIRS, optimiser
 
 if TYPE_CHECKING:
-    from jupyter_lossacc.records import Finding, Recording
+    from jupyter_lossacc.records import EpisodeKind, Finding, Recording
 
 
 def findings(
@@ -184,3 +184,36 @@ def test_a_collapse_keeps_no_epoch_and_is_never_benign() -> None:
     assert f.verdict == "supported"
     if f.counterfactual is not None:
         assert f.counterfactual.value < f.counterfactual.actual
+
+
+# ---- what to try goes with what was seen
+
+
+@pytest.mark.parametrize(
+    ("flipped", "kind", "says"),
+    [
+        (0, "both_rise", "Training may go on"),
+        (3, "loss_rises_accuracy_flat", "nothing was gained"),
+        (3, None, "nothing was gained"),
+        (40, "loss_rises_accuracy_flat", "Accuracy fell"),
+        (3, "loss_rises_accuracy_falls", "Accuracy fell"),
+    ],
+)
+def test_over_confidence_says_of_accuracy_what_the_band_says(
+    flipped: int, kind: EpisodeKind | None, says: str
+) -> None:
+    """The same doubts at ever larger logits; `flipped` right answers of 500 are lost on the way."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(500, 4), torch.randint(0, 4, (500,))
+    logits[torch.arange(500), targets] += 1.5
+    lost = torch.nonzero(logits.argmax(1) == targets)[:flipped, 0]
+    worse = logits.clone()
+    worse[lost, targets[lost]] -= 5
+    builder = RecordingBuilder()
+    for epoch in range(1, 11):
+        builder.add("val", epoch, epoch, (logits if epoch < 5 else worse) * (1 + 0.3 * epoch), targets)
+    r = builder.build()
+    found = overconfidence.examine(r, None if kind is None else over(r, kind, 1, 10))
+    assert found is not None
+    assert found.verdict == "supported"
+    assert says in found.action
