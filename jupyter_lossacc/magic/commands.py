@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -207,9 +208,15 @@ def _sample_arguments(parser: Parser) -> None:
     parser.add_argument("--epoch", type=int, default=-1)
     parser.add_argument("--by", choices=SORT_COLUMNS, default="nll")
     parser.add_argument("--wrong", action="store_true")
-    parser.add_argument("-n", type=int, default=20)
+    parser.add_argument("-n", type=_positive, default=20)
     parser.add_argument("--look", action="store_true")
     parser.add_argument("--data", metavar="EXPR", default=None)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"expected a number of samples, got {text!r}")
+    return int(text)
 
 
 def _markdown(text: str) -> None:

@@ -148,6 +148,8 @@ def cell_options(
 
 
 def _splits(given: Sequence[str], evaluate: Callable[[str], Any], parser: Parser) -> dict[str, Any]:
+    from jupyter_lossacc.session.options import is_data  # loads more than `%load_ext` should
+
     splits: dict[str, Any] = {}
     for text in given:
         name, equals, expression = (part.strip() for part in text.partition("="))
@@ -156,9 +158,7 @@ def _splits(given: Sequence[str], evaluate: Callable[[str], Any], parser: Parser
         if name in splits:
             parser.error(f"expected each split to be named once, got --split {name}=... twice")
         value = _evaluated("--split", expression, evaluate, parser)
-        if isinstance(value, str | int | float | type(None)) or not (
-            hasattr(value, "__iter__") or hasattr(value, "__getitem__")
-        ):
+        if not is_data(value):
             parser.error(
                 f"expected a DataLoader or a dataset for --split {name}, got {expression} = {_short(value)}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +90,15 @@ class Recording:
         ------
         KeyError
             When there is no complete pass of that split and epoch.
+        TypeError
+            When `epoch` is no whole number.
         """
+        try:
+            epoch = index(epoch)
+        except TypeError:
+            raise TypeError(
+                f"Expected an epoch as a whole number (-1: the last one), got {epoch!r}."
+            ) from None
         series = self.series(split)
         if epoch < 0 and -epoch <= len(series):
             return series[epoch]

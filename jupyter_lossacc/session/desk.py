@@ -15,6 +15,7 @@ from jupyter_lossacc.diagnosis.episodes import settled
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.errors import LossAccWarning
 from jupyter_lossacc.run import Run
+from jupyter_lossacc.session.runs import remember_data
 from jupyter_lossacc.session.threads import Analyst, Clerk
 from jupyter_lossacc.session.weights import keep_best
 from jupyter_lossacc.views.live import Findings
@@ -206,6 +207,7 @@ class Desk:
         summary = summarize(passed)
         if passed.data is not None:
             self._data[passed.split] = passed.data
+            remember_data(self.path, self._data)
         # Samples seen in training mode are recorded mid-update: kept only when asked for.
         wanted = self._keep == "all" or not (passed.training and passed.split == "train")
         predictions = passed.predictions if wanted else None

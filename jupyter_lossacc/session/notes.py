@@ -38,7 +38,7 @@ def closing_notes(
     resumed : bool
         The cell continues an earlier run, and may only evaluate.
     """
-    about_runs = [() if counters.empty_loaders else _about_validation(r) for r in recordings] or [()]
+    about_runs = [_about_run(recording, counters) for recording in recordings] or [()]
     training = () if resumed and counters.losses else tuple(_about_training(counters, status))
     about_runs[-1] = (*training, *_about_values(counters), *about_runs[-1])
     return about_runs
@@ -78,14 +78,28 @@ def _about_values(counters: Counters) -> Iterator[str]:
         yield f"{loader} gave no batch: expected samples to evaluate. Check its dataset, and drop_last."
 
 
-def _about_validation(recording: Recording) -> tuple[str, ...]:
-    trained = any(s.split == "train" and s.training for s in recording.summaries)
-    if not trained or any(s.split != "train" for s in recording.summaries):
-        return ()
-    return (
-        (
-            f"Expected an evaluation on held-out data, but this cell only trained ({epochs_seen(recording)}): "
-            "validation loss and accuracy cannot be compared. Evaluate once per epoch in the loop; if the "
-            "evaluation is in the next cell, put `%%lossacc --resume` above it."
-        ),
+def _about_run(recording: Recording, counters: Counters) -> tuple[str, ...]:
+    missing = () if counters.empty_loaders else _about_validation(recording)  # said already, with its reason
+    return (*missing, *_about_names(recording))
+
+
+def _about_names(recording: Recording) -> Iterator[str]:
+    names = len(recording.info.class_names)
+    found = max(
+        (s.n_classes for s in recording.summaries if s.loss.task in ("multiclass", "binary")), default=0
     )
+    if names and found and names != found:
+        yield (
+            f"Expected a name for each of the {found} classes, got {names} (--classes): tables by class are "
+            "numbered instead. Give one name per class, in order of their index."
+        )
+
+
+def _about_validation(recording: Recording) -> Iterator[str]:
+    trained = any(s.split == "train" and s.training for s in recording.summaries)
+    if trained and all(s.split == "train" for s in recording.summaries):
+        yield (
+            f"Expected an evaluation on held-out data, but this cell only trained "
+            f"({epochs_seen(recording)}): validation loss and accuracy cannot be compared. Evaluate once per "
+            "epoch in the loop; if the evaluation is in the next cell, put `%%lossacc --resume` above it."
+        )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-__all__ = ["CHOICES", "DEFAULT_STORE", "Options"]
+__all__ = ["CHOICES", "DEFAULT_STORE", "Options", "is_data"]
 
 DEFAULT_STORE = Path("lossacc_runs")
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -20,6 +18,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "view": ("panel", "figure", "text", "none"),
     "save": ("html", "static", "none"),
 }
+
+
+def is_data(value: object) -> bool:
+    """Whether a value may be a loader, a dataset or a tensor."""
+    plain = isinstance(value, str | int | float | None)
+    return not plain and (hasattr(value, "__iter__") or hasattr(value, "__getitem__"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class Options:
     ValueError
         For a value that is not one of the choices, or a name that cannot be a folder.
     TypeError
-        For a `split` that is not a mapping or `classes` that are not names.
+        For a `split` that is not a mapping of names to data, `classes` that are not names, and other
+        values of the wrong kind.
     """
 
     name: str = ""
@@ -46,6 +51,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every option once, before anything is recorded."""
+        self._check_kinds()
         for name, choices in CHOICES.items():
             got = getattr(self, name)
             if got not in choices:
@@ -54,16 +60,30 @@ class Options:
                 raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {got!r}.{hint}")
         if set(self.name) & set('/\\:*?"<>|\0') or self.name.startswith("."):
             raise ValueError(f"Expected a run name that can be part of a folder name, got {self.name!r}.")
-        if not isinstance(self.split, Mapping):
-            raise TypeError(
-                f"Expected split as a mapping of name to loader or dataset, got {type(self.split).__name__}."
-            )
-        if isinstance(self.classes, str) or not all(isinstance(c, str) for c in self.classes):
-            raise TypeError(f"Expected classes as a sequence of names, got {self.classes!r}.")
         if self.keep_weights == "best" and self.store_dir is None:
             raise ValueError(
                 "Expected a store to keep weights in, got store='none'. Leave out one of the two options."
             )
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"Expected the name of the run as a string, got {self.name!r}.")
+        if not isinstance(self.store, str | PathLike | None):
+            raise TypeError(f'Expected store as a folder, None or "none" (memory only), got {self.store!r}.')
+        if not isinstance(self.resume, str | None):
+            raise TypeError(f"Expected resume as the id or name of a run, got {self.resume!r}.")
+        names = not isinstance(self.classes, str) and isinstance(self.classes, Iterable)
+        if not names or not all(isinstance(c, str) for c in self.classes):
+            raise TypeError(f"Expected classes as a sequence of names, got {self.classes!r}.")
+        if not isinstance(self.split, Mapping):
+            raise TypeError(
+                f"Expected split as a mapping of name to loader or dataset, got {type(self.split).__name__}."
+            )
+        for name, data in dict[Any, Any](self.split).items():
+            if not isinstance(name, str) or not is_data(data):
+                raise TypeError(
+                    f"Expected split to give a loader or dataset for each name, got {name!r}: {data!r}."
+                )
 
     @property
     def store_dir(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc import store as runs_store
@@ -11,14 +12,16 @@ from jupyter_lossacc.run import Run
 from jupyter_lossacc.session.options import Options
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from jupyter_lossacc.records import Recording
 
-__all__ = ["delete_run", "list_runs", "load_run", "store_directory", "whole_run"]
+__all__ = ["delete_run", "list_runs", "load_run", "remember_data", "store_directory", "whole_run"]
+
+_read_here: dict[Path, Mapping[str, Callable[[], object]]] = {}  # by folder of the run
 
 LIST_COLUMNS = ("id", "name", "started", "status", "epochs", "splits", "path")
 
@@ -69,10 +72,17 @@ def load_run(reference: str | Path, store: str | PathLike[str] | None = None) ->
         When there is no such run; says which there are.
     StoreVersionError
         When it was written by a newer version of this package.
+    TypeError
+        When `reference` is neither text nor a path.
     """
-    directory = store_directory(store)
-    path = runs_store.find_run(reference, directory)
-    return Run(whole_run(path), path=path)
+    path = _found(reference, store).absolute()
+    return Run(whole_run(path), path=path, data=_read_here.get(path))
+
+
+def remember_data(path: Path | None, data: Mapping[str, Callable[[], object]]) -> None:
+    """Let runs of this process that are loaded again find their datasets, which are not kept alive."""
+    if path is not None:
+        _read_here[path] = data
 
 
 def whole_run(run_dir: Path) -> Recording:
@@ -83,4 +93,11 @@ def whole_run(run_dir: Path) -> Recording:
 
 def delete_run(reference: str | Path, store: str | PathLike[str] | None = None) -> None:
     """Delete a stored run from disk; raises `RunNotFoundError` when there is none."""
-    runs_store.delete_run(reference, store_directory(store))
+    path = _found(reference, store)
+    runs_store.delete_run(path, path.parent)
+
+
+def _found(reference: str | Path, store: str | PathLike[str] | None) -> Path:
+    if not isinstance(reference, str | PathLike):
+        raise TypeError(f"Expected the id, name or path of a run, got {reference!r}.")
+    return runs_store.find_run(reference, store_directory(store))

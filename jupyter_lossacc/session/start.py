@@ -73,7 +73,7 @@ def record(
         name=name,
         store=store,
         split={} if split is None else split,
-        classes=tuple(classes) if not isinstance(classes, str) else classes,
+        classes=tuple(classes) if hasattr(classes, "__iter__") and not isinstance(classes, str) else classes,
         keep=keep,
         keep_weights=keep_weights,
         resume=resume,

@@ -88,7 +88,7 @@ class RunWriter:
             self._head: dict[str, Any] = {}
             ignore_in_git(store_dir, self.path, made=self.made_store)
         else:
-            self._continue(Path(resume), info)
+            self._continue(Path(resume).absolute(), info)
         self._set(
             **_head_of(self.info),
             status="running",
@@ -257,7 +257,7 @@ def _make_run_dir(store_dir: Path, wanted: str) -> Path:
                 path.mkdir()
             except FileExistsError:
                 continue
-            return path
+            return path.absolute()  # the cell may change the working directory
     except OSError as error:
         raise StoreError(
             f"Expected a folder for the run, but {store_dir} cannot be used: {error.strerror or error}. "

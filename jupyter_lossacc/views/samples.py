@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.errors import DiagnosisError
 from jupyter_lossacc.views.words import class_name, number, percent
 
 if TYPE_CHECKING:
@@ -122,7 +123,17 @@ def portraits(recording: Recording, predictions: Predictions, items: Mapping[int
         Of the pass whose predictions stand below the samples.
     items : mapping of int to object
         By sample id.
+
+    Raises
+    ------
+    DiagnosisError
+        When the ids are not known.
     """
+    if not predictions.ids_known:
+        raise DiagnosisError(
+            "It is not known which samples these are (run.limits says why): what stands beside a number "
+            "here is not what your dataset has under it, so nothing is shown."
+        )
     rows = {int(i): n for n, i in enumerate(predictions.sample_ids)}
     return Portraits(
         tuple(

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import jupyter_lossacc as la
+from jupyter_lossacc.session import runs
 from tests.digits import Training
 
 
@@ -53,6 +54,8 @@ def test_samples_of_unknown_ids_are_numbered_as_positions(tmp_path: Path) -> Non
                 nn.functional.cross_entropy(model(inputs), targets)
     for run in (la.last_run(), la.load_run("turned", tmp_path)):
         assert run.samples("train_eval").index.name == "position"
+        with pytest.raises(la.DiagnosisError, match="not known which samples"):
+            run.look([3], "train_eval", data=turned)
         assert "a collate_fn that keeps all of them in their order" in run.limits[0]
 
 
@@ -282,7 +285,9 @@ def test_the_text_view_writes_the_summary(tmp_path: Path, capsys: pytest.Capture
     assert "lossacc told: Finished · 2 epochs" in out
 
 
-def test_samples_can_be_looked_at_while_their_dataset_lives(tmp_path: Path) -> None:
+def test_samples_can_be_looked_at_while_their_dataset_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = torch.rand(64, 1, 8, 8)
     labels = (images.mean((1, 2, 3)) > 0.5).long()
     data = TensorDataset(images, labels)
@@ -310,6 +315,9 @@ def test_samples_can_be_looked_at_while_their_dataset_lives(tmp_path: Path) -> N
     assert shown.kind == "image"
     assert shown.caption.startswith(f"{labels[5]}, ")
     assert "another one now" in run.look([5], "train_eval", data=TensorDataset(images, 1 - labels))[0].caption
+    loaded = la.load_run("look", tmp_path)
+    assert loaded.look([5], "train_eval")[0].caption == shown.caption
+    monkeypatch.setattr(runs, "_read_here", {})  # in another process
     with pytest.raises(la.errors.DiagnosisError, match="Hand the dataset over"):
         la.load_run("look", tmp_path).look([5], "train_eval")
     del data
