@@ -109,8 +109,8 @@ def confidence_histograms(first: Predictions, last: Predictions) -> Table:
     return {
         "start": {"right": counts(first, True), "wrong": counts(first, False)},
         "end": {"right": counts(last, True), "wrong": counts(last, False)},
-        "text": f"Wrong though at least {percent(SURE)} sure: {sure[0]:,} samples at the start, "
-        f"{sure[1]:,} at the end.",
+        "text": f"Wrong though at least {percent(SURE)} sure: {sure[0]:,} sample{'s' * (sure[0] != 1)} "
+        f"at the start, {sure[1]:,} at the end.",
     }
 
 

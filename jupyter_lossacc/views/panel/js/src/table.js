@@ -76,6 +76,7 @@ export function dataTable({ key, caption, rows, columns, filters = [], view, sum
   view.page ??= 0;
 
   function headCell(column, i) {
+    if (column.node) return el('th', { scope: 'col', class: 'left' }, column.name);
     const button = el('button', { class: 'sort', 'data-key': `${key}-sort-${i}`, title: column.title, onclick: () => sortBy(i) }, column.name);
     return el('th', { scope: 'col', class: column.kind === 'text' ? 'left' : '' }, button);
   }
