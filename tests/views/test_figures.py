@@ -51,6 +51,20 @@ def test_episodes_and_the_verdict_stand_in_the_figure():
     assert made.get_suptitle().replace("\n", " ") == verdict
 
 
+@pytest.mark.parametrize("name", ["both-rise", "class-names", "thousand-epochs", "not-finite"])
+def test_no_curve_runs_through_the_label_of_a_reference_line(name):
+    made = figure(*STATES[name]().arguments)
+    made.canvas.draw()
+    for ax in made.axes:
+        for text in ax.texts:
+            if not text.get_text().startswith(("chance", "majority")):
+                continue
+            box = text.get_window_extent()
+            for line in (line for line in ax.lines if line.get_transform() == ax.transData):
+                x, y = ax.transData.transform(line.get_xydata()).T
+                assert not ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any()
+
+
 def test_the_waterfall_adds_up():
     shown = STATES["both-rise"]()
     (ax,) = figure(*shown.arguments, kind="waterfall").axes

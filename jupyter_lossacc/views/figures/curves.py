@@ -119,15 +119,30 @@ def _draw_references(ax: Axes, run: Drawn, pane: str) -> None:
         if line["pane"] != pane or not low <= value <= high:
             continue
         ax.axhline(value, color=run.theme.muted, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
-        ax.annotate(
-            line["label"],
-            (0.995, value),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=7.5,
-            color=run.theme.muted,
-        )
+        place = _free_place(ax, value)
+        if place is not None:
+            ax.annotate(
+                line["label"],
+                (place[0], value),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va=place[1],
+                fontsize=7.5,
+                color=run.theme.muted,
+            )
+
+
+def _free_place(ax: Axes, value: float) -> tuple[float, str] | None:
+    """Find where a reference line's label stands clear of all curves, as far right as may be."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    points = np.vstack([line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData])
+    x, y = (points[:, 0] - left) / (right - left), (points[:, 1] - value) / (high - low)
+    for end in np.arange(0.995, 0.2, -0.05):
+        near = y[(x > end - 0.13) & (x < end + 0.03)]
+        for va, sign in (("bottom", 1), ("top", -1)):
+            if not ((near * sign > -0.01) & (near * sign < 0.08)).any():
+                return float(end), va
+    return None
 
 
 def _draw_marks(ax: Axes, run: Drawn, positions: Positions, pane: str) -> None:
