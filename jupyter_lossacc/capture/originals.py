@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,15 @@ def originals(data: Any, sample_ids: Sequence[int]) -> list[Any]:
     ------
     DiagnosisError
         When the data can only be read in order.
+    TypeError
+        When the ids are no whole numbers.
     """
+    try:
+        numbers = [index(i) for i in sample_ids]
+    except TypeError:
+        raise TypeError(
+            f"Expected a list of sample ids, such as run.look([3, 7]), got {sample_ids!r}."
+        ) from None
     dataset = bottom(data)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise DiagnosisError(
@@ -51,12 +60,12 @@ def originals(data: Any, sample_ids: Sequence[int]) -> list[Any]:
             "data that are read as a stream cannot be shown by number."
         )
     with random_numbers_kept(dataset):
-        return [_read(dataset, int(i)) for i in sample_ids]
+        return [_read(dataset, number) for number in numbers]
 
 
-def _read(dataset: Any, index: int) -> Any:
+def _read(dataset: Any, number: int) -> Any:
     try:
-        return dataset[index]
+        return dataset[number]
     except Exception as error:
         return error
 

@@ -344,7 +344,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 (rank, ranks), self._token, (self._number, run),
             )  # fmt: skip
         except Exception as error:
-            self._failed(error, f"The run is not written to disk and stays in memory. {error}")
+            self._failed(error, f"The run is not written to disk: it stays in memory. {error}")
             return None
         if ranks > 1 and rank == 0 and not self._token:
             sys.stdout.write(

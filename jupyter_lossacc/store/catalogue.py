@@ -133,8 +133,11 @@ def read_head(run_dir: Path, rank: int = 0) -> dict[str, Any]:
             f"{run_dir.name} was written by jupyter_lossacc {needed} in format {format_version}; this "
             f"version reads up to format {FORMAT_VERSION}. Install jupyter_lossacc>={needed} to open it."
         )
-    if not complete:
-        raise StoreError(f"Expected a name and a start time in {path}; the file is incomplete.")
+    lists = all(isinstance(head.get(key, []), list) for key in ("limits", "class_names", "shown"))
+    if not complete or not lists:
+        raise StoreError(
+            f"Expected a name, a start time and lists of sentences in {path}; it was changed since."
+        )
     return dict(head)
 
 

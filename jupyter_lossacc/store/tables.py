@@ -84,7 +84,8 @@ def read_table(path: Path) -> pa.Table:
         return pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
-            f"Could not read {path}: {error}. The file may be damaged; other passes can be read."
+            f"Could not read {path}: {str(error).rstrip('.')}. It may be damaged: without it, the rest of "
+            "the run can be read."
         ) from error
 
 

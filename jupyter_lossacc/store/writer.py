@@ -261,7 +261,7 @@ def _make_run_dir(store_dir: Path, wanted: str) -> Path:
     except OSError as error:
         raise StoreError(
             f"Expected a folder for the run, but {store_dir} cannot be used: {error.strerror or error}. "
-            "The run is kept in memory only; choose another place with --store DIR, or --store none."
+            "Choose another place with --store DIR, or --store none."
         ) from error
     raise StoreError(
         f"There are already a thousand runs called {wanted} in {store_dir}: choose another name."

@@ -1,5 +1,6 @@
 """Wrong arguments are refused at once, in a sentence; a run does not depend on where it is looked at from."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,29 @@ def test_a_run_is_read_and_written_wherever_the_cell_goes(
     monkeypatch.chdir(tmp_path / "below")
     assert loaded.status == "finished"
     assert len(loaded.samples("train", 1)) == 300
+
+
+def test_samples_are_asked_for_in_a_list_of_numbers(store: Path) -> None:
+    run = la.load_run("few", store)
+    for wrong in (3, "abc", [1.5]):
+        with pytest.raises(TypeError, match="list of sample ids, such as"):
+            run.look(wrong, data=[0])  # type: ignore[arg-type]
+
+
+def test_a_damaged_file_is_named_and_the_rest_can_be_read_without_it(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "copy")
+    run = la.load_run("few", tmp_path / "copy")
+    assert run.path is not None
+    last = max((run.path / "predictions").rglob("*.parquet"))
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(
+        la.StoreError, match=r"Could not read .*part-0.*without it, the rest of the run can be read"
+    ):
+        run.samples()
+    last.unlink()
+    assert "epoch" in la.load_run("few", tmp_path / "copy").report()
+    (run.path / "run.json").write_text(
+        (run.path / "run.json").read_text().replace('"limits": [', '"limits": 5, "x": [')
+    )
+    with pytest.raises(la.StoreError, match="changed since"):
+        la.load_run("few", tmp_path / "copy")

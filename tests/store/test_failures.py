@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_sentence_and_later_passes_may_succeed(
 
 def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot be used: .*choose another place with --store DIR"):
+    with pytest.raises(StoreError, match=r"cannot be used: .*Choose another place with --store DIR"):
         RunWriter(tmp_path / "file", INFO)
     with pytest.raises(StoreError, match="cannot be used"):
         RunWriter(tmp_path / "file" / "below", INFO)

@@ -167,8 +167,8 @@ class PassKeeper:
             passed = replace(passed, data=source.data.reference)
         if passed.key in run.keys:
             self.limit(
-                f"The {split!r} data were evaluated again at step {passed.step}, before another training "
-                "step; the first evaluation is kept."
+                f"The {split!r} data were evaluated again before another training step; the first "
+                "evaluation at each step is kept."
             )
             return
         run.keys.add(passed.key)
