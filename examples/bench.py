@@ -1,9 +1,9 @@
 """What recording costs: the same training bare, recorded, and measured in the usual other ways.
 
 Run ``make bench``, or ``python examples/bench.py [ROUNDS] [WORD ...]`` for the trainings whose names
-contain one of the words. Every round runs each variant once, in random order; a ratio compares with the
-bare block of the same round. CPU time of all threads counts first, because it is steadier than the
-clock on a shared machine. The variants:
+contain one of the words. Every round runs each variant once, in random order, between two bare blocks; a
+ratio compares with the mean of these two. CPU time of all threads counts first, because it is steadier than
+the clock on a shared machine. The variants:
 
 in full      all samples recorded, as in the first second of every recording, its beginning included
 kept short   as it goes on: the governor leaves out training samples where steps are short (all but one
@@ -269,27 +269,27 @@ def settled(training: Training, store: str) -> int:
 def measure(training: Training, rounds: int, store: str) -> str:
     """Return a row of the table."""
     every = settled(training, store)
-    names = ["bare", "in full", "kept short", "torchmetrics", "by hand"]
-    cpu: dict[str, list[float]] = {name: [] for name in names}
-    wall: dict[str, list[float]] = {name: [] for name in names}
+    names = ["in full", "kept short", "torchmetrics", "by hand"]
+    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in names}  # CPU, wall
     shares: list[float] = []
+    bare = [timed(lambda: training.block(Nothing()))]
     for _ in range(rounds):
         for name in random.sample(names, len(names)):
             if name in ("in full", "kept short"):
-                one = recorded(training, None if name == "in full" else every, store)
+                cpu, wall, share, _ = recorded(training, None if name == "in full" else every, store)
                 if name == "kept short":
-                    shares.append(one[2])
+                    shares.append(share)
             else:
-                make = {"torchmetrics": lambda: Torchmetrics(training.classes), "by hand": ByHand}
-                observer = make.get(name, Nothing)()
-                one = (*timed(lambda observer=observer: training.block(observer)), 0)  # type: ignore[misc]
-            cpu[name].append(one[0])
-            wall[name].append(one[1])
-    cells = [f"{1e6 * float(np.median(cpu['bare'])):,.0f} µs"]
-    for name in names[1:]:
-        low, middle, high = interval(np.array(cpu[name]) / np.array(cpu["bare"]))
-        clock = float(np.median(np.array(wall[name]) / np.array(wall["bare"])))
-        cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}] ({clock:.2f})")
+                observer = Torchmetrics(training.classes) if name == "torchmetrics" else ByHand()
+                cpu, wall, _ = timed(lambda observer=observer: training.block(observer))  # type: ignore[misc]
+            bare.append(timed(lambda: training.block(Nothing())))
+            beside = [(bare[-2][i] + bare[-1][i]) / 2 for i in range(2)]
+            ratios[name].append((cpu / beside[0], wall / beside[1]))
+    cells = [f"{1e6 * float(np.median([cpu for cpu, *_ in bare])):,.0f} µs"]
+    for name in names:
+        cpu_ratios, wall_ratios = np.array(ratios[name]).T
+        low, middle, high = interval(cpu_ratios)
+        cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}] ({float(np.median(wall_ratios)):.2f})")
     cells.insert(3, f"1 in {every}, {100 * float(np.median(shares)):.1f} %")
     return f"| {training.name} | {' | '.join(cells)} |"
 

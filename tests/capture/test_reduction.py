@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from jupyter_lossacc.capture.reading import criteria, reduction
+from jupyter_lossacc.capture.reading.criteria import read_call, reduce_call
 from jupyter_lossacc.capture.reading.reduction import Sums, reduce_rows
 from jupyter_lossacc.stats.calibration import BETAS, ETAS
 
@@ -56,3 +61,40 @@ def test_rows_keep_their_digits_where_the_model_is_sure() -> None:
     assert correct.tolist() == [1, 1, 0]
     assert margin.tolist() == [30, 80, -300]
     np.testing.assert_allclose(confidence, torch.softmax(z.double(), 1).amax(1), rtol=1e-7)
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the largest tensor that is made, in elements; views make none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, Tensor)}
+        for made in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(made, Tensor) and made.untyped_storage().data_ptr() not in given:
+                self.size = max(self.size, made.numel())
+        return result
+
+
+@pytest.mark.parametrize("task", ["segmentation", "large vocabulary"])
+def test_large_predictions_are_reduced_in_parts(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device may be nearly full: no copy of ours is as large as the predictions."""
+    torch.manual_seed(0)
+    shape, targets = ((6, 21, 20, 20), (6, 20, 20)) if task == "segmentation" else ((1000, 48), (1000,))
+    z, y = torch.randn(shape), torch.randint(0, shape[1], targets)
+    y[0] = -100
+    weight = torch.rand(shape[1]) if task == "segmentation" else None
+    cross_entropy = torch._C._nn.cross_entropy_loss
+    call = read_call("cross_entropy", (y, weight, 1, -100), cross_entropy)
+    whole = reduce_call(call, z, y)
+    for module in (reduction, criteria):
+        monkeypatch.setattr(module, "PART", z.numel() // 6)
+    with _Largest() as largest:
+        parts = reduce_call(call, z, y)
+    np.testing.assert_array_equal(parts.columns, whole.columns)
+    np.testing.assert_array_equal(parts.flags, whole.flags)
+    assert parts.task == whole.task
+    assert largest.size <= z.numel() // 3

@@ -7,7 +7,7 @@ every row of their input lies on the simplex.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.reading.reduction import reduce_rows, reduce_soft_rows, two_class_logits
+from jupyter_lossacc.capture.reading.reduction import PART, reduce_rows, reduce_soft_rows, two_class_logits
 from jupyter_lossacc.capture.taps.journal import MAX_FROZEN
 
 if TYPE_CHECKING:
@@ -275,6 +275,11 @@ def _soft(call: Call, z: Tensor, targets: Tensor, values: Tensor, simplex: Tenso
 def _dense(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
     """One class per position: logits (n, n_classes, ...), targets (n, ...)."""
     n, k = logits.shape[:2]
+    width = max(1, PART // max(logits[0].numel(), 1))
+    if n > width:
+        parts = zip(logits.split(width), targets.split(width), strict=True)
+        reduced = [_dense(call, *part) for part in parts]
+        return replace(reduced[0], columns=torch.cat([r.columns for r in reduced], dim=1))
     values = _per_element(call, logits, targets).reshape(n, -1)
     flat = Call("cross_entropy", "mean", call.weight, call.ignore_index)
     inner = _multiclass(flat, logits.movedim(1, -1).reshape(-1, k), targets.reshape(-1))

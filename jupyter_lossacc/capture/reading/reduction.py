@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_logits"]
+__all__ = ["PART", "ROW_NAMES", "Sums", "reduce_rows", "reduce_soft_rows", "two_class_logits"]
 
 ROW_NAMES = ("predicted", "correct", "nll", "confidence", "margin")
 N_BINS = 15
+# Elements of predictions reduced at a time: a device that the training has nearly filled must have room for
+# our copies of them, and segmentation or a large vocabulary makes hundreds of megabytes a step.
+PART = 1 << 24
 _SCRATCH = 1 << 17  # elements of scratch memory per step of the calibration sums: stays in cache
 _BLOCK = 1024  # samples summed in float32 before they are added in float64
 # exp() of less leaves the normal numbers of float32, where a processor is a hundred times slower.
@@ -48,6 +51,10 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
         `nll` is computed in float64 from the logits as float32 (contract.md): the other classes'
         shares are summed in float64, so that a loss near zero keeps its digits.
     """
+    width = max(1, PART // max(logits.shape[1], 1))
+    if len(logits) > width:
+        parts = zip(logits.split(width), targets.split(width), strict=True)
+        return torch.cat([reduce_rows(*part) for part in parts], dim=1)
     z = logits.to(torch.float32)
     targets = targets.to(torch.int64)
     top, predicted = z.max(dim=1)
