@@ -277,7 +277,7 @@ def _dense(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
     n, k = logits.shape[:2]
     width = max(1, PART // max(logits[0].numel(), 1))
     if n > width:
-        parts = zip(logits.split(width), targets.split(width), strict=True)
+        parts = zip(torch.split(logits, width), torch.split(targets, width), strict=True)
         reduced = [_dense(call, *part) for part in parts]
         return replace(reduced[0], columns=torch.cat([r.columns for r in reduced], dim=1))
     values = _per_element(call, logits, targets).reshape(n, -1)

@@ -53,7 +53,7 @@ def reduce_rows(logits: Tensor, targets: Tensor) -> Tensor:
     """
     width = max(1, PART // max(logits.shape[1], 1))
     if len(logits) > width:
-        parts = zip(logits.split(width), targets.split(width), strict=True)
+        parts = zip(torch.split(logits, width), torch.split(targets, width), strict=True)
         return torch.cat([reduce_rows(*part) for part in parts], dim=1)
     z = logits.to(torch.float32)
     targets = targets.to(torch.int64)
