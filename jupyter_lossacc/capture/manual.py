@@ -45,8 +45,14 @@ class ManualPasses:
         Raises
         ------
         ValueError
-            When the shapes do not fit together.
+            When the shapes do not fit together, or a target is none of the classes.
+        TypeError
+            When `split` is no name or `epoch` no whole number.
         """
+        if type(split) is not str or not hasattr(epoch, "__index__"):
+            raise TypeError(
+                f"Expected the name of a split and a whole number as its epoch, got {split!r} and {epoch!r}."
+            )
         z = torch.as_tensor(logits).detach()
         y = torch.as_tensor(targets).detach().long()
         if z.dim() != 2 or y.shape != z.shape[:1] or (ids is not None and ids.shape != tuple(y.shape)):
@@ -54,6 +60,12 @@ class ManualPasses:
                 "Expected logits of shape (n_samples, n_classes) and targets (and sample_ids) of shape "
                 "(n_samples,), "
                 f"got {tuple(z.shape)}, {tuple(y.shape)}" + (f" and {ids.shape}." if ids is not None else ".")
+            )
+        foreign = y[(y < 0) | (y >= z.shape[1])]
+        if len(foreign):
+            raise ValueError(
+                f"Expected targets from 0 to {z.shape[1] - 1}, one for each column of the logits, got "
+                f"{int(foreign[0])}."
             )
         key = (run, split, epoch)
         if self._open is None or (*self._open[:2], self._open[2].epoch) != key:

@@ -268,6 +268,11 @@ def test_batches_handed_over_by_hand() -> None:
                 )
         with pytest.raises(ValueError, match="Expected logits of shape"):
             capture.log_batch(split="val", epoch=2, logits=z[0], targets=y)
+        with pytest.raises(ValueError, match=f"targets from 0 to {K - 1}.*got {K}"):
+            capture.log_batch(split="val", epoch=2, logits=z[:1], targets=[K])
+        for wrong in ({"split": 5, "epoch": 2}, {"split": "val", "epoch": "two"}):
+            with pytest.raises(TypeError, match="name of a split and a whole number"):
+                capture.log_batch(**wrong, logits=z, targets=y)  # type: ignore[arg-type]
     assert [p.key for _, p in sink.passes] == [("val", 1, 1), ("val", 2, 2)]
     passed = sink.passes[0][1]
     np.testing.assert_allclose(passed.predictions.nll, F.cross_entropy(z, y, reduction="none"), atol=1e-6)
