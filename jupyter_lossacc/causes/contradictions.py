@@ -70,12 +70,14 @@ class Noise:
 class Comparison:
     """False predictions at the epoch of lowest loss and at the one of highest accuracy.
 
+    Where these are one epoch, the last one stands for the second, and `second` says so.
     `both` counts samples wrong at both, `agreeing` those of them wrong for the same other class, `one`
     those wrong at only one of the two; `suspects` are the agreeing ones, most doubtful label first.
     """
 
     lowest: int
     highest: int
+    second: str
     both: int
     agreeing: int
     one: int
@@ -126,8 +128,9 @@ def compare_epochs(recording: Recording, passes: Sequence[EpochSummary]) -> Comp
     """Run the experiment of question 282160: who is wrong at both epochs, and as what."""
     lowest = min(passes, key=lambda s: s.nll if np.isfinite(s.nll) else np.inf)
     highest = max(passes, key=lambda s: s.accuracy)
+    second = "highest accuracy"
     if lowest.epoch == highest.epoch:
-        highest = passes[-1]
+        highest, second = passes[-1], "the last one"
     try:
         a, b = recording.paired(lowest.split, lowest.epoch, highest.epoch)
     except KeyError:
@@ -140,6 +143,7 @@ def compare_epochs(recording: Recording, passes: Sequence[EpochSummary]) -> Comp
     return Comparison(
         lowest=lowest.epoch,
         highest=highest.epoch,
+        second=second,
         both=int(both.sum()),
         agreeing=int(same.sum()),
         one=int((wrong_a ^ wrong_b).sum()),

@@ -223,7 +223,7 @@ def _experiment(c: Comparison | None, split: str) -> Experiment:
         if c is None
         else (
             f"Done from the records: {c.both} samples are wrong at both epoch {c.lowest} (lowest loss) and "
-            f"epoch {c.highest} (highest accuracy), {c.agreeing} of them as the same other class; {c.one} "
+            f"epoch {c.highest} ({c.second}), {c.agreeing} of them as the same other class; {c.one} "
             "are wrong at only one of the two."
         )
     )

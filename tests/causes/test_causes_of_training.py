@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -168,6 +169,19 @@ def test_wrong_at_both_epochs_holds_the_wrong_labels() -> None:
     f = found.finding("label_noise")
     assert f.experiment is not None
     assert f"{int(both.sum())} samples are wrong at both" in f.experiment.result
+
+
+def test_the_epoch_compared_with_the_lowest_loss_is_what_it_is_said_to_be() -> None:
+    said = set()
+    for name in ("overconfidence", "overfitting", "underconfidence", "healthy", "label_noise"):
+        series = case(name).recording.series("val")
+        experiment = case(name).finding("label_noise").experiment
+        found = experiment and re.search(r"and epoch (\d+) \((.*?)\)", experiment.result)
+        if found:
+            highest = max(series, key=lambda s: s.accuracy).epoch
+            said.add(found[2])
+            assert int(found[1]) == (highest if found[2] == "highest accuracy" else series[-1].epoch), name
+    assert said == {"highest accuracy", "the last one"}
 
 
 def test_clean_labels_are_not_blamed() -> None:
