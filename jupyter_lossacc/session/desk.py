@@ -38,6 +38,10 @@ WRITING_GRACE = 0.5
 WRITING_SHARE = 0.05
 LATEST = 1.0
 MAX_BEHIND = 256  # short passes that may be on their way to the disk
+# A training waits for a disk that is slower than its passes so many seconds, then for this share of its time.
+WAITING_GRACE = 5.0
+WAITING_SHARE = 0.05
+LAST_RESORT = 20.0  # seconds, where MAX_BEHIND passes wait: memory is finite
 
 
 class View(Protocol):
@@ -105,7 +109,8 @@ class Desk:
         self._keep = keep
         self._on_error = on_error
         self._store_failed = False
-        self._last_pass = -math.inf
+        self._last_pass, self._began = -math.inf, time.monotonic()
+        self._waited = 0.0  # seconds that the training thread waited for the disk
         self._n_queued = self._n_kept = 0  # passes given to the clerk, and taken by it
         self._unwritten: list[tuple[EpochSummary, Predictions | None]] = []  # the clerk's
         self._writing = self._written = 0.0  # seconds of the clerk that the last writing took, and all
@@ -126,18 +131,22 @@ class Desk:
     def pass_finished(self, passed: Pass, weights: Mapping[str, Any] | None = None) -> None:
         """Keep a pass and its weights.
 
-        The pass before it is on disk when this returns. Only passes that follow each other faster than
-        files can be written go to disk together, a moment later.
+        The pass before it is on disk when this returns, unless the disk is so slow that the training would
+        be. Only passes that follow each other faster than files can be written go to disk together, a
+        moment later.
         """
         now, before = time.monotonic(), self._last_pass
         self._last_pass = now
         self._intervals = (self._intervals[1], now - before)
-        if now - before >= SHORT_PASS or self._n_queued - self._n_kept >= MAX_BEHIND:
+        behind = self._n_queued - self._n_kept >= MAX_BEHIND
+        if now - before >= SHORT_PASS or behind:
             self._clerk.do(self._write_passes)  # in most cases they were written in the meantime
-            if not self._clerk.wait(timeout=20.0):
+            patience = WAITING_GRACE + WAITING_SHARE * (now - self._began) - self._waited
+            if not self._clerk.wait(timeout=LAST_RESORT if behind else max(patience, 0.0)):
                 self.limit(
                     "The disk is slower than the training: the newest passes may be missing after a crash."
                 )
+            self._waited += time.monotonic() - now
         self._n_queued += 1
         self._clerk.do(lambda: self._keep_pass(passed, weights))
 

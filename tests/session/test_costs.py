@@ -1,5 +1,6 @@
 """What keeping the records of a run costs beside the training."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 import jupyter_lossacc as la
 from jupyter_lossacc import store
 from jupyter_lossacc.session import desk
+from jupyter_lossacc.session.threads import Clerk
 from tests.digits import Training
 
 
@@ -79,3 +81,36 @@ def test_a_pass_that_took_its_time_is_on_disk_before_the_next_one_ends(
         Training().run()
     assert all(n >= i for i, n in enumerate(on_disk))
     assert len(on_disk) == 8
+
+
+def test_a_disk_that_hangs_does_not_hold_the_training_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    write_table, wait = store.tables.write_table, Clerk.wait
+    asked: list[float] = []
+
+    def hang(*args: Any, **options: Any) -> None:
+        answers.wait()
+        write_table(*args, **options)
+
+    def note(clerk: Clerk, timeout: float) -> bool:
+        asked.append(timeout)
+        return wait(clerk, timeout)
+
+    monkeypatch.setattr(store.tables, "write_table", hang)
+    monkeypatch.setattr(Clerk, "wait", note)
+    monkeypatch.setattr(desk, "SHORT_PASS", 0.0)  # each pass would wait for the one before
+    monkeypatch.setattr(desk, "WAITING_GRACE", 0.3)
+    monkeypatch.setattr(desk, "WAITING_SHARE", 0.0)
+    training = Training(epochs=4)
+    with la.record("slow disk", store=tmp_path, view="none"):
+        training.run()
+        answers.set()
+    assert asked[0] == pytest.approx(0.3)
+    assert asked[-1] == 0, "its patience is over"
+    run = la.last_run()
+    assert any("The disk is slower than the training" in limit for limit in run.limits)
+    stored = la.load_run(run.id, tmp_path)
+    pd.testing.assert_frame_equal(stored.metrics, run.metrics)
+    assert len(stored.samples("val", 4)) == 400
