@@ -29,8 +29,8 @@ def curves(run: Drawn) -> Figure:
     _draw_splits(loss, accuracy, run, positions)
     for ax, pane in ((loss, "loss"), (accuracy, "accuracy")):
         dress(ax, run.theme)
-        _draw_references(ax, run, pane)
         _draw_marks(ax, run, positions, pane)
+        _draw_references(ax, run, pane)
     _draw_bands(loss, accuracy, run)
     loss.set_ylabel(f"loss, {loss_unit(run.recording)}")
     accuracy.set_ylabel("accuracy")
@@ -133,11 +133,15 @@ def _draw_references(ax: Axes, run: Drawn, pane: str) -> None:
 
 
 def _free_place(ax: Axes, value: float) -> tuple[float, str] | None:
-    """Find where a reference line's label stands clear of all curves, as far right as may be."""
+    """Find where a reference line's label stands clear of curves and marks, as far right as may be."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     points = np.vstack([line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData])
     x, y = (points[:, 0] - left) / (right - left), (points[:, 1] - value) / (high - low)
+    dotted = [np.asarray(line.get_xdata(), np.float64) for line in ax.lines if line.get_linestyle() == ":"]
+    kept = [(float(x[0]) - left) / (right - left) for x in dotted]  # the line of the epoch to keep
     for end in np.arange(0.995, 0.2, -0.05):
+        if any(end - 0.13 < at < end + 0.01 for at in kept):
+            continue
         near = y[(x > end - 0.13) & (x < end + 0.03)]
         for va, sign in (("bottom", 1), ("top", -1)):
             if not ((near * sign > -0.01) & (near * sign < 0.08)).any():
@@ -152,7 +156,7 @@ def _draw_marks(ax: Axes, run: Drawn, positions: Positions, pane: str) -> None:
             if pane == "accuracy":
                 ax.annotate(
                     mark["text"],
-                    (mark["x"], 0.04),
+                    (mark["x"], 0.45),
                     xycoords=("data", "axes fraction"),
                     xytext=(4, 0),
                     textcoords="offset points",
