@@ -11,11 +11,10 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_lossacc import store as runs_store
 from jupyter_lossacc.errors import CaptureError, LossAccWarning, RunNotFoundError
 from jupyter_lossacc.session.desk import Desk, View
-from jupyter_lossacc.session.identity import new_info, status_of, status_of_both
-from jupyter_lossacc.session.launch import Launcher
+from jupyter_lossacc.session.elsewhere import Elsewhere
+from jupyter_lossacc.session.identity import new_info, status_of
 from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.notes import closing_notes
 from jupyter_lossacc.session.ranks import make_writer, read_back, wait_for_parts
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.run import Run
     from jupyter_lossacc.session.options import Options
     from jupyter_lossacc.session.ranks import PartWriter
+    from jupyter_lossacc.store import RunWriter
 
 __all__ = ["Recorder", "last_recorder", "last_run"]
 
@@ -60,8 +60,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     ) -> None:
         self.options = options
         self._token = token  # of the recorder that started this process (see `launch`)
-        self._launcher: Launcher | None = None
-        self._elsewhere: dict[Path, Desk] = {}  # runs that started processes record
+        self._elsewhere = Elsewhere(options, cell, self._open_elsewhere)
         self.stop, self.stop_later = threading.Event(), threading.Event()
         self._make_view, self._cell = view, cell
         self._desks: list[Desk] = []
@@ -134,7 +133,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             resume_from=(past[-1].epoch, past[-1].step) if past else None,
             keep_weights=self.options.keep_weights == "best",
             all_samples=self.options.keep == "all",
-            wrap=self._wrap,
+            wrap=self._elsewhere.wrap,
         )
         self._capture.__enter__()
 
@@ -151,8 +150,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._open = False
         if self._capture is not None:
             self._guard(partial(self._capture.__exit__, type(error) if error else None, error, None))
-        if self._launcher is not None:
-            self._guard(self._launcher.close)
+        self._guard(self._elsewhere.close)
         if self._guard(self._clerk.close) is False:
             warnings.warn(
                 "lossacc: the store did not keep up; the newest passes may be missing.", LossAccWarning, 2
@@ -288,33 +286,21 @@ class Recorder(AbstractContextManager["Recorder"]):
             view.open(name)
         return view
 
-    def _wrap(self, entry: Callable[..., Any], start_method: str) -> Callable[..., Any]:
-        """Make a process that is about to start record its part."""
-        if self._launcher is None:
-            self._launcher = Launcher(self.options, self._cell, self._delivered)
-        return self._launcher.wrap(entry, start_method)
-
-    def _delivered(self, path: Path, recording: Recording) -> None:
-        """Show what started processes have recorded so far."""
-        desk = self._elsewhere.get(path)
-        if desk is None:
-            if self._waiting_view is None and threading.current_thread() is not threading.main_thread():
-                return  # a view is made by the main thread only: at the end
-            stored = None if self.options.store_dir is None else path
-            ledger = Ledger(recording.info)
-            view = self._view(recording.info.name)
-            desk = Desk(ledger, self._clerk, view, None, keep="none", on_error=self._failed, path=stored)
-            self._elsewhere[path] = desk
-            self._desks.append(desk)
-        desk.show(recording)
+    def _open_elsewhere(self, recording: Recording, path: Path) -> Desk | None:
+        """Open a desk for a run that started processes record."""
+        if self._waiting_view is None and threading.current_thread() is not threading.main_thread():
+            return None  # a view is made by the main thread only: at the end
+        stored = None if self.options.store_dir is None else path
+        view = self._view(recording.info.name)
+        ledger = Ledger(recording.info)
+        desk = Desk(ledger, self._clerk, view, None, keep="none", on_error=self._failed, path=stored)
+        self._desks.append(desk)
+        return desk
 
     def _close(self, desk: Desk, status: str, notes: Sequence[str]) -> None:
         for note in notes:
             desk.ledger.limit(note)
-        path = next((path for path, other in self._elsewhere.items() if other is desk), None)
-        if path is not None:
-            status = status_of_both(desk.ledger.status, status)
-            self._guard(partial(runs_store.end_run, path, status))
+        status = self._guard(partial(self._elsewhere.end, desk, status)) or status
         findings = self._guard(lambda: desk.close(status, self._meeting(desk)))
         desk.view.close(findings, tuple(notes) if findings is not None else (*notes, *self._failures))
 
@@ -327,9 +313,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             wait_for_parts(desk.path)
         return partial(whole_run, desk.path)
 
-    def _writer(
-        self, info: RunInfo, run: int, resume: Run | None
-    ) -> runs_store.RunWriter | PartWriter | None:
+    def _writer(self, info: RunInfo, run: int, resume: Run | None) -> RunWriter | PartWriter | None:
         directory = self.options.store_dir
         rank, ranks = self._processes
         if directory is None:
