@@ -41,15 +41,18 @@ EXPECTED: dict[str, Expected] = {}
 # Fifth batch, in the same way: words in columns (views of rows) had wrong ids and too many epochs; labels
 # of single samples were taken for parts of an older batch; models trained in turn had the mode of the last;
 # that training was recorded in part was said of the first fold only; a sequence-to-sequence model that
-# sums losses over single tokens of tensors in a list has an epoch per tensor (it still has).
+# sums losses over single tokens of tensors drawn from a list had an epoch per tensor (it still has too many).
+# Sixth batch: batches in a list, and samples in a list, had an epoch and a split each; of data evaluated
+# twice, for accuracy and then for the loss, the loss was left out, which was said.
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
     "third batch": (12, 18),
     "fourth batch": (21, 28),
     "fifth batch": (10, 15),
+    "sixth batch": (7, 9),
 }
-LEFT_OUT = 36
+LEFT_OUT = 43
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

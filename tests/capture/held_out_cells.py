@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -217,4 +218,47 @@ def pseudo_labels_of_the_surest() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        evaluate(model, val_loader, F.cross_entropy, epoch)
+
+
+X, Y = make_data()
+IN_LISTS = {
+    split: [(X[i : i + 8].clone(), Y[i : i + 8].clone()) for i in range(first, last, 8)]
+    for split, (first, last) in {"train": (0, N_TRAIN), "val": (N_TRAIN, N_TRAIN + N_VAL)}.items()
+}
+
+
+@held(limits=("tensors of their own, in a list",), skip=("numbers",))
+def batches_in_lists_of_tensors() -> None:
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    order = random.Random(0)
+    for epoch in range(1, EPOCHS + 1):
+        model.train()
+        TRUTH.at("train", epoch)
+        for x, y in order.sample(IN_LISTS["train"], len(IN_LISTS["train"])):
+            loss = F.cross_entropy(model(x), y)
+            TRUTH.value(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        TRUTH.at("val", epoch)
+        with torch.no_grad():
+            for x, y in IN_LISTS["val"]:
+                TRUTH.value(F.cross_entropy(model(x), y))
+
+
+@held()
+def accuracy_counted_before_the_loss() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        model.eval()
+        TRUTH.quiet = True
+        with torch.no_grad():
+            np.mean([(model(x).argmax(1) == y).float().mean().item() for x, y in val_loader])
+        TRUTH.quiet = False
         evaluate(model, val_loader, F.cross_entropy, epoch)

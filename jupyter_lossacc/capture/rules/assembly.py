@@ -120,8 +120,12 @@ class OpenPass:
 
         Only where the targets are those of the whole pass, in the same order; else False.
         """
-        bare = self.phase == "eval" and self.info is not None and self.info.name == "unknown"
-        if not bare or event.dropped or event.task not in ("multiclass", "binary"):
+        if (
+            self.phase != "eval"
+            or not self.without_criterion
+            or event.dropped
+            or event.task not in ("multiclass", "binary")
+        ):
             return False
         targets = self.targets_in_order()
         if len(targets) < 2 or not np.array_equal(targets, columns[TARGET]):
@@ -182,6 +186,11 @@ class OpenPass:
         if not self._columns:
             return np.empty(0, np.int32)
         return np.concatenate([c[TARGET] for c in self._columns]).astype(np.int32)
+
+    @property
+    def without_criterion(self) -> bool:
+        """Whether no criterion was seen so far: the predictions come from what the model returned."""
+        return self.info is not None and self.info.name == "unknown" and math.isnan(self.reported_loss())
 
     def all_ids(self) -> Ids:
         """Sample ids in the order in which they were seen."""

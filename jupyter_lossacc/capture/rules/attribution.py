@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,10 @@ from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Holding, Match
 from jupyter_lossacc.capture.taps.fingerprints import InputIds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jupyter_lossacc.capture.reading.events import LossEvent
+    from jupyter_lossacc.capture.reading.sample_ids import Origin
     from jupyter_lossacc.capture.rules.runs import Run
     from jupyter_lossacc.capture.rules.sink import Counters
 
@@ -96,11 +100,16 @@ class Attribution:
             event.held = self.holding.holds(origin, event.phase or "eval")
         return event.held
 
-    def samples(self, event: LossEvent) -> tuple[NDArray[np.float32], Ids | None]:
-        """Columns per sample, and sample ids where they are known."""
+    def samples(
+        self, event: LossEvent, run: Run, own: Callable[[Origin], bool]
+    ) -> tuple[NDArray[np.float32], Ids | None]:
+        """Columns per sample, and sample ids where they are known; `own` as in `Pieces.place`."""
         columns = event.columns
         if event.match is None:
             origin = event.origin
+            if origin is not None and not self.by_input and self._held(event):
+                phase = event.phase or "eval"
+                origin = event.origin = run.pieces.place(origin, phase, run.step, own=partial(own, origin))
             columns = self._folded(event, columns)
             ids = self._by_input(event, columns.shape[1]) if self.by_input else None
             if ids is not None:  # for all of a run, once for a part: sets keep their names

@@ -18,7 +18,7 @@ from jupyter_lossacc.capture.rules.padding import without_padding
 from jupyter_lossacc.capture.rules.passes import PassKeeper
 from jupyter_lossacc.capture.rules.runs import Run
 from jupyter_lossacc.capture.rules.sink import Counters, Sink
-from jupyter_lossacc.capture.rules.splits import Splits
+from jupyter_lossacc.capture.rules.splits import Splits, speaks_of_a_set
 from jupyter_lossacc.capture.taps.loaders import LoaderPass
 from jupyter_lossacc.capture.taps.units import UnitsEvent
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from jupyter_lossacc.capture.reading.sample_ids import BatchBook
+    from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origin
     from jupyter_lossacc.capture.rules.assembly import OpenPass
 
 __all__ = ["Interpreter"]
@@ -39,6 +39,11 @@ _BY_INPUT = (
     "Samples are told apart by their inputs, because no loader and no tensor tells their places: ids count "
     "in the order in which they were first seen, and sets evaluated one right after the other count as one. "
     "Way out: read them through a DataLoader."
+)
+_IN_LISTS = (
+    "Evaluated batches are tensors of their own, in a list: ids count in the order in which they were first "
+    "seen, and sets evaluated one right after the other count as one. Way out: read them through a "
+    "DataLoader."
 )
 
 
@@ -118,6 +123,8 @@ class Interpreter:
         self.passes.finish_all(complete=complete)
         if self.attribution.by_input and self.attribution.inputs.stable is not False:
             self.limit(_BY_INPUT)
+        if any(run.pieces.mixed for run in self._runs):
+            self.limit(_IN_LISTS)
 
     def _take(self, item: Any) -> None:
         if isinstance(item, LossEvent):
@@ -330,7 +337,7 @@ class Interpreter:
             self._may_open_run(event)
             run = self.run
         self.start()
-        columns, ids = attribution.samples(event)
+        columns, ids = attribution.samples(event, run, self._is_set)
         self.needs_inputs = event.match is None and (ids is None or attribution.by_input)
         if self._restates(event, columns) or not attribution.belongs(event, run):
             run.add_root(event, 0)
@@ -353,6 +360,10 @@ class Interpreter:
         self._last_open = (opened, opened.n_events)
         if event.phase == "train":
             self._trained = (event, opened)
+
+    def _is_set(self, origin: Origin) -> bool:
+        """Whether the user's name for a tensor speaks of validation or test data."""
+        return speaks_of_a_set(self.passes.tensor_names(origin))
 
     def _restates(self, event: LossEvent, columns: NDArray[np.float32]) -> bool:
         """Whether a loss is that of an evaluation as a whole, computed once its outputs were gathered."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT
@@ -31,12 +30,7 @@ def limits_of(
     ids_known : bool
     """
     info = opened.info
-    if (
-        info is not None
-        and info.name == "unknown"
-        and math.isnan(opened.reported_loss())
-        and unknown_criteria
-    ):
+    if opened.without_criterion and unknown_criteria:
         yield (
             f"The criterion is computed by hand or inside a compiled function, and its value on the "
             f"{split!r} data cannot be seen from outside; the loss shown for them is the negative "

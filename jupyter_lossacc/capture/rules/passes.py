@@ -206,9 +206,19 @@ class PassKeeper:
             opened = None
         if opened is None:
             opened = self._open(key, "eval", source, ("data", source.data.root, source.data.part))
+            self._drop_count_before(opened)
             self._finish_over(but=opened)
         opened.last_number = batch.number
         return opened
+
+    def _drop_count_before(self, opened: OpenPass) -> None:
+        """Let go of a pass that only counted hits, where the same data are evaluated again at once."""
+        run = self.run
+        for key, old in list(run.open.items()):
+            same = old.phase == "eval" and old.group == opened.group and old.step == run.step
+            if same and old is not opened and old.without_criterion:
+                del run.open[key]
+                run.sources.pop(id(old), None)
 
     def _train_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
         run, source = self.run, batch.source
@@ -294,14 +304,14 @@ class PassKeeper:
             opened = None
         if opened is None:
             first = int(ids[0]) if ids is not None and len(ids) and origin is not None else -1
-            names = () if origin is None or ids is None else self._tensor_names(origin)
+            names = () if origin is None or ids is None else self.tensor_names(origin)
             opened = self._open(key, "eval", None, ("memory", root, part or first), names)
             opened.storage = origin.storage.cdata if origin is not None else None
             self._finish_over(but=opened)
         opened.whole_sets &= whole
         return opened
 
-    def _tensor_names(self, origin: Origin) -> tuple[str, ...]:
+    def tensor_names(self, origin: Origin) -> tuple[str, ...]:
         """Return what the user calls the tensor that batches are cut out of."""
         held = origin.part.tensor() if origin.part is not None else None
         if held is None and origin.target is not None:

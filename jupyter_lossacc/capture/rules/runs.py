@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.capture.rules.pieces import Pieces
 from jupyter_lossacc.records import STEP_COLUMNS
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Run:
     sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)  # samples in the last pass of a group
     keys: set[tuple[str, int, int]] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
+    pieces: Pieces = field(default_factory=Pieces)
     samples_drawn: int = 0
     rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
     # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.rules.assembly import OpenPass
     from jupyter_lossacc.capture.taps.loaders import LoaderPass
 
-__all__ = ["Group", "Splits"]
+__all__ = ["Group", "Splits", "speaks_of_a_set"]
 
 _VAL = re.compile(r"(^|_)(val|valid|validation|dev|eval|evaluate|holdout|oof)", re.IGNORECASE)
 _TEST = re.compile(r"(^|_)(test|te)(_|$|\d|loader|dl|ing|set)", re.IGNORECASE)
 _KNOWN_SHARE = 0.9  # of an evaluation's samples that were trained on, to call it train_eval
+
+
+def speaks_of_a_set(names: tuple[str, ...]) -> bool:
+    """Whether one of the user's names for some data speaks of validation or of a test."""
+    return any(_VAL.search(name) or _TEST.search(name) for name in names)
 
 
 @dataclass(slots=True)
