@@ -82,6 +82,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     tables = [s.classes for s in last if s.classes is not None]
     if len(tables) < len(last) or not last or last[-1].loss.task not in CLASS_TASKS:
         return not_tested(ID, f"Which classes are predicted on {spoken(split)} was not recorded.")
+    if np.count_nonzero(tables[-1].support) < 2:
+        return not_tested(ID, f"All {spoken(split)} samples are of one class: to answer it always is right.")
     c = _measure(recording, last[-1], tables)
     verdict = _verdict(c)
     if verdict == "supported" and len(series) < MIN_EPOCHS:

@@ -92,6 +92,16 @@ def test_a_constant_answer_at_the_very_start_is_undecided() -> None:
     assert verdict(majority_collapse.examine(builder.build(), None)) == "supported"
 
 
+def test_a_validation_set_of_one_class_is_no_collapse() -> None:
+    builder = RecordingBuilder()
+    for epoch in range(1, 7):
+        builder.add("val", epoch, epoch, torch.tensor([[3.0, 0.0]]).repeat(50, 1), torch.zeros(50).long())
+    recording = builder.build()
+    assert verdict(majority_collapse.examine(recording, None)) == "not_tested"
+    said = [limit for d in diagnose(recording, find_episodes(recording)) for limit in d.limits]
+    assert not any("could not be examined" in limit for limit in said)
+
+
 def test_a_loss_below_chance_is_a_matter_of_the_threshold() -> None:
     """All predictions are the majority, but the probabilities tell the classes apart."""
     generator = torch.Generator().manual_seed(0)
