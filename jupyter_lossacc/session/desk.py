@@ -21,10 +21,10 @@ from jupyter_lossacc.session.weights import keep_best
 from jupyter_lossacc.views.live import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from jupyter_lossacc.records import EpochSummary, Floats, Pass, Predictions, Recording
+    from jupyter_lossacc.records import Episode, EpochSummary, Floats, Pass, Predictions, Recording
     from jupyter_lossacc.session.ledger import Ledger
     from jupyter_lossacc.session.ranks import PartWriter
     from jupyter_lossacc.store import RunWriter
@@ -117,7 +117,7 @@ class Desk:
         self._intervals = (math.inf, math.inf)  # seconds between the last three passes
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._evaluated = True  # since the training pass before
-        self._analyst = Analyst(self._analyse, on_error) if view.live else None
+        self._analyst = Analyst(self._analyse, self._glance, on_error) if view.live else None
 
     @property
     def path(self) -> Path | None:
@@ -288,6 +288,14 @@ class Desk:
             advice=advise(recording, recording.status == "running"),
             look=lambda *args, **options: self.run().look(*args, **options),
         )
+
+    def _glance(self) -> bool:
+        """Whether a band has come or gone since the last analysis: a tenth of the time that one takes."""
+
+        def bands(episodes: Iterable[Episode]) -> set[tuple[object, ...]]:
+            return {(e.split, e.kind, e.retracted) for e in episodes}
+
+        return bands(settled(self.ledger.recording())) != bands(self.ledger.shown)
 
     def _analyse(self) -> None:
         findings = self._findings()

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["Analyst", "Clerk"]
 
 # Share of the time that the analysis may compute (CPU: a busy machine makes it slower, not dearer). While
-# it holds Python's lock the training waits for it several times a step: at 15 % steps of 2 ms took an
-# eighth more of the training thread's own time, at 5 % nothing that could be measured.
-DUTY = 0.05
+# it holds Python's lock the training waits for it: at 15 % steps of 2 ms took an eighth more of the training
+# thread's own time.
+DUTY = 0.03
 # Seconds that are saved up, at the beginning and in slow trainings, and may be spent faster: else a training
-# of twenty seconds would be explained when it is over.
+# of twenty seconds would be explained when it is over. As much may be borrowed for what is seen at a glance.
 SAVED = 0.5
-FAST = 0.2
-LONGEST = 20.0  # seconds between two analyses
+FAST = 0.1
+GLANCES = 0.01  # share of the time for glances while nothing is left
+SHORTEST, LONGEST = 0.25, 20.0  # seconds between two looks at the records
 
 
 class Clerk:
@@ -94,10 +95,25 @@ class Clerk:
 
 
 class Analyst:
-    """Calls `analyse` again after each `wake`, never more often than the budget of computing time allows."""
+    """Calls `analyse` again after each `wake`, never more often than the budget of computing time allows.
 
-    def __init__(self, analyse: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
+    Parameters
+    ----------
+    analyse : callable
+    glance : callable
+        Says, for much less, whether there is something that the reader should not wait for.
+    on_error : callable
+        Called with the exception of either.
+    """
+
+    def __init__(
+        self,
+        analyse: Callable[[], None],
+        glance: Callable[[], bool],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
         self._analyse = analyse
+        self._glance = glance
         self._on_error = on_error
         self._news = threading.Event()
         self._end = threading.Event()
@@ -122,11 +138,17 @@ class Analyst:
                 return
             self._news.clear()
             began = time.thread_time()
+            share = FAST
             try:
-                self._analyse()
+                if saved > 0 or (saved > -SAVED and self._glance()):
+                    self._analyse()
+                else:
+                    share = GLANCES
+                    self._news.set()  # they are not forgotten
             except Exception as error:  # a failure of ours never reaches the training
                 with suppress(Exception):
                     self._on_error(error)
-            spent, now = time.thread_time() - began, time.monotonic()
-            saved, since = min(SAVED, saved + DUTY * (now - since)) - spent, now
-            self._end.wait(min(max(spent / FAST, -saved / DUTY), LONGEST))
+            spent = time.thread_time() - began
+            self._end.wait(min(max(spent / share, SHORTEST), LONGEST))
+            now = time.monotonic()
+            saved, since = min(SAVED, saved - spent + DUTY * (now - since)), now
