@@ -47,7 +47,7 @@ class Ledger:
         self.info = info
         self._lock = threading.Lock()
         self._summaries: list[EpochSummary] = list(earlier.summaries) if earlier else []
-        self._chunks: list[Mapping[str, Floats]] = [earlier.steps] if earlier else []
+        self._chunks: list[Mapping[str, Floats]] = [_until_last_pass(earlier)] if earlier else []
         self._limits: dict[str, None] = dict.fromkeys(
             line for line in (earlier.limits if earlier else ()) if not is_expectation(line)
         )
@@ -139,3 +139,9 @@ def _joined(chunks: list[Mapping[str, Floats]]) -> dict[str, Floats]:
 
 def _size(predictions: Predictions) -> int:
     return 40 * len(predictions)  # eight columns of four or eight bytes
+
+
+def _until_last_pass(recording: Recording) -> Mapping[str, Floats]:
+    """Return the steps that a resumed run keeps: those after its last pass are taken again."""
+    last = recording.summaries[-1].step if recording.summaries else 0
+    return {name: column[recording.steps["step"] <= last] for name, column in recording.steps.items()}

@@ -142,13 +142,21 @@ def steps_table(run: str, columns: Mapping[str, Floats]) -> tuple[pa.Table, dict
 
 
 def steps_from_table(table: pa.Table | None) -> dict[str, Floats]:
-    """Return the columns of all steps; a column that an older version did not write is NaN."""
+    """Return the columns of all steps; a column that an older version did not write is NaN.
+
+    Steps after the last pass of a run that was cut off are taken again when it is resumed: the later
+    ones count.
+    """
     if table is None:
         return {name: np.empty(0) for name in STEP_COLUMNS}
     found = {
         name: table.column(name).to_numpy().astype(np.float64) for name in table.column_names if name != "run"
     }
-    missing = np.full(table.num_rows, np.nan)
+    if len(found.get("step", ())):
+        following = np.minimum.accumulate(found["step"][::-1])[::-1]
+        latest = np.append(found["step"][:-1] < following[1:], True)
+        found = {name: column[latest] for name, column in found.items()}
+    missing = np.full(len(found.get("step", ())), np.nan)
     return {name: found.pop(name, missing) for name in STEP_COLUMNS} | found
 
 

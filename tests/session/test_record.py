@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import jupyter_lossacc as la
 from jupyter_lossacc.session import runs
+from jupyter_lossacc.store import RunWriter
 from tests.digits import Training
 
 
@@ -121,6 +122,21 @@ def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
     assert run.id == first.id
     assert run.metrics.query("split == 'val'")["epoch"].tolist() == [1, 2, 3, 4]
     assert run.steps["step"].tolist() == list(range(1, 25))
+
+
+def test_steps_after_the_last_pass_are_taken_again(tmp_path: Path) -> None:
+    with la.record("cut", store=tmp_path, view="none"):
+        Training(epochs=2).run()
+    cut = la.last_run()
+    writer = RunWriter(tmp_path, cut.recording.info, cut.path)  # a kernel that was killed in epoch 3
+    writer.append_steps({name: np.array([13.0, 14.0, 15.0]) for name in cut.steps})
+    writer.close("cut off")
+    assert len(la.load_run("cut", tmp_path).steps) == 15
+    with la.record(store=tmp_path, view="none", resume="cut"):
+        Training(epochs=1, seed=1).run()
+    for run in (la.last_run(), la.load_run("cut", tmp_path)):
+        assert run.steps["step"].tolist() == list(range(1, 19))
+        assert run.steps["epoch"].tolist()[12:] == [3] * 6
 
 
 def test_a_name_beside_a_run_to_resume_must_be_its_own(tmp_path: Path) -> None:

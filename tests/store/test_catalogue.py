@@ -181,7 +181,8 @@ def test_a_resumed_run_goes_on_in_its_folder(store_run: Store, store_dir: Path, 
     before = open_run(run_dir, store_dir)
     writer = RunWriter(store_dir, RunInfo(run_id="x", name="x", started="later"), resume=run_dir)
     assert (writer.path, writer.info.name, writer.info.class_names) == (run_dir, "baseline", ("a", "b", "c"))
-    writer.append_steps({name: values[:2] for name, values in before.steps.items()})
+    following = {name: values[:2] for name, values in before.steps.items()}
+    writer.append_steps({**following, "step": before.steps["step"][-1] + np.array([1.0, 2.0])})
     writer.append(replace(before.summaries[-1], epoch=5), before.predictions("val", 4))
     writer.append(replace(before.summaries[-1], nll=9.0))  # the same pass again replaces the old row
     writer.close("finished")
