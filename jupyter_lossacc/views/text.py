@@ -56,7 +56,8 @@ def summary(
         lines += [f"    {cause_title(f.cause)}: {f.statement}" for f in findings]
     for diagnosis in diagnoses:
         if diagnosis.episode is None:
-            lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported]
+            said_above = lines[1]  # where nothing is unusual, the headline is the finding
+            lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported if f.statement != said_above]
     said = advice_line(recording, advice)
     if said:
         lines.append(said)

@@ -18,6 +18,8 @@ from tests.views.states import STATES
 def test_every_run_can_be_told(name):
     shown = STATES[name]()
     told = summary(*shown.arguments)
+    sentences = [line.removeprefix("- Whole run: ") for line in told.split("\n")]
+    assert len(set(sentences)) == len(sentences)  # nothing is said twice
     assert told.splitlines()[1]
     assert "nan" not in told
     assert report(*shown.arguments).startswith("# ")
