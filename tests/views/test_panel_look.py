@@ -6,6 +6,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.views.gallery import gallery_html
+from tests.views.states import conclude, simulate
 from tests.views.test_gallery import ORANGE, drawn, state
 
 pytestmark = pytest.mark.browser
@@ -28,6 +30,21 @@ COLOURS = """panel => {
         .map(name => style.getPropertyValue(name).trim())];
 }"""
 
+LABELS = """panel => {
+    const shown = [], crossed = [];
+    for (const label of panel.querySelectorAll('.reference')) {
+        if (getComputedStyle(label).visibility === 'hidden' || label.hidden) continue;
+        shown.push(label.textContent);
+        const box = label.getBoundingClientRect();
+        const inside = p => p.x > box.left && p.x < box.right && p.y > box.top && p.y < box.bottom;
+        for (const curve of label.closest('.pane').querySelectorAll('.curve:not([stroke-width="1"])')) {
+            const onScreen = at => curve.getPointAtLength(at).matrixTransform(curve.getScreenCTM());
+            const steps = [...Array(Math.ceil(curve.getTotalLength() / 2)).keys()];
+            if (steps.some(i => inside(onScreen(2 * i)))) crossed.push(label.textContent);
+        }
+    }
+    return [shown, crossed];
+}"""
 STROKES = """curves => curves.map(
     c => ['stroke-dasharray', 'stroke-width'].map(name => c.getAttribute(name)).join())"""
 FOCUSED = """host => {
@@ -65,6 +82,23 @@ def test_themes_of_high_contrast_are_followed(open_gallery, theme):
     muted, line, *_ = contrast(page)
     assert muted >= 7
     assert line >= 7
+
+
+def test_no_curve_runs_through_the_label_of_a_reference_line_and_no_line_through_a_bands(open_page, tmp_path):
+    """With three classes the validation loss ends where guessing stands."""
+    run = simulate(classes=3, signal=lambda t: 1.0 + 0.25 * t, scale=lambda t: 1.0 + 12.0 * t, name="near")
+    path = tmp_path / "near.html"
+    path.write_text(gallery_html({"near": conclude(run.build())}), encoding="utf-8")
+    box = state(open_page(path.as_uri()), "near").locator(".la")
+    box.locator(".over").first.wait_for()
+    shown, crossed = box.evaluate(LABELS)
+    assert "chance 1.1" in shown
+    assert crossed == []
+    tag, line = (
+        box.locator(place).first.evaluate("n => Number(getComputedStyle(n).zIndex)")
+        for place in ("a.band .tag", ".line.keep")
+    )
+    assert tag > line
 
 
 def test_colours_forced_by_the_system_leave_charts_that_can_be_read(open_gallery):

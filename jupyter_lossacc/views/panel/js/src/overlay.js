@@ -123,18 +123,18 @@ function place(u, items, bands) {
 }
 
 /**
- * Put a reference line's label where no curve passes, as far right as may be; nowhere, if there is no such
- * place: it is listed below the charts too.
+ * Put a reference line's label where no curve and no upright line passes, as far right as may be; else where only
+ * the thin curve of the batches does; nowhere, if there is no such place: it is listed below the charts too.
  */
 function freePlace(node, u, y, walls) {
   const [wide, tall] = [node.offsetWidth, node.offsetHeight];
   if (!wide) return; // not shown in narrow places
-  const free = (avoid) => {
+  const free = (strict) => {
     for (let left = u.width - wide - 4; left >= 0; left -= wide / 2) {
-      if (walls.some((x) => avoid && x > left - NEAR && x < left + wide + NEAR)) continue;
+      if (walls.some((x) => strict && x > left - NEAR && x < left + wide + NEAR)) continue;
       for (const top of [y - tall, y]) {
         const box = { left: left - NEAR, right: left + wide + NEAR, top: top - NEAR, bottom: top + tall + NEAR };
-        if (top >= 0 && top + tall <= u.height && !u.list.some((s) => crosses(s, u, box))) return [left, top];
+        if (top >= 0 && top + tall <= u.height && !u.list.some((s) => (strict || !s.thin) && crosses(s, u, box))) return [left, top];
       }
     }
     return null;
