@@ -9,6 +9,7 @@ import numpy as np
 from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken, training_series
 from jupyter_lossacc.causes.repair import calibration_of
 from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.noise import epoch_noise
 
 __all__ = ["CAUSE"]
 
@@ -30,6 +31,8 @@ class _Plateau:
     trained_on: str
     train_change: float  # relative
     val_change: float  # relative
+    train_error: float  # of that change, one standard error
+    val_error: float
     temperature: float
     miscalibrated: float  # share of the loss that one temperature repairs
     chance: float
@@ -47,6 +50,11 @@ class _Plateau:
     @property
     def flat(self) -> bool:
         return abs(self.train_change) < FLAT and abs(self.val_change) < 2 * FLAT
+
+    @property
+    def seen_to_be_flat(self) -> bool:
+        """Standing still is not the same as wobbling too much to tell."""
+        return self.train_error < FLAT and self.val_error < 2 * FLAT
 
     @property
     def learned(self) -> bool:
@@ -72,7 +80,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     found = _plateau(recording, split, episode)
     if isinstance(found, str):
         return not_tested(ID, found)
-    verdict: Verdict = "supported" if found.holds else "rejected"
+    verdict: Verdict = "rejected"
+    if found.holds:
+        verdict = "supported" if found.seen_to_be_flat else "undecided"
     return Finding(
         cause=ID,
         verdict=verdict,
@@ -119,6 +129,8 @@ def _plateau(recording: Recording, split: str, episode: Episode | None) -> _Plat
         trained_on=train[-1].split,
         train_change=_relative_change(train[-width:]),
         val_change=_relative_change(series[-width:]),
+        train_error=_relative_error(train, width),
+        val_error=_relative_error(series, width),
         temperature=calibration.temperature,
         miscalibrated=calibration.cost / calibration.nll if calibration.nll > 0 else 0.0,
         chance=float(-(shares * np.log(shares)).sum()) or float("nan"),
@@ -135,6 +147,14 @@ def _relative_change(passes: list[EpochSummary]) -> float:
     return change / float(y.mean()) if y.mean() > 0 else 0.0
 
 
+def _relative_error(passes: list[EpochSummary], width: int) -> float:
+    """Return the standard error of that change, from how the later half of the epochs wobbles."""
+    half = np.array([s.nll for s in passes[len(passes) // 2 :]])
+    t = np.linspace(-0.5, 0.5, min(width, len(passes)))
+    noise = epoch_noise(half) if len(half) > 3 else epoch_noise(np.array([s.nll for s in passes]))
+    return float(noise / np.sqrt(t @ t) / half.mean()) if half.mean() > 0 else 0.0
+
+
 def _statement(p: _Plateau, split: str) -> str:
     levels = (
         f"{spoken(p.trained_on)} loss {p.train:.3f} and {spoken(split)} loss {p.at.nll:.3f} nats "
@@ -142,6 +162,11 @@ def _statement(p: _Plateau, split: str) -> str:
     )
     if not p.holds:
         return f"No plateau on which training and validation agree at a high level: {levels}."
+    if not p.seen_to_be_flat:
+        return (
+            f"Training and validation may agree on a plateau ({levels}), but the curves wobble too much to "
+            "say that they stand still."
+        )
     return (
         f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives "
         f"{p.chance:.3f}), and the model is not too sure there: it has too little capacity, or the data "
@@ -157,6 +182,13 @@ def _evidence(p: _Plateau) -> tuple[Evidence, ...]:
         ),
         evidence(
             "validation loss, change over the last epochs", p.val_change, "ratio", "within 0.02", p.flat
+        ),
+        evidence(
+            "standard errors of these changes, the larger against its bound",
+            max(p.train_error / FLAT, p.val_error / (2 * FLAT)),
+            "1",
+            "< 1",
+            p.seen_to_be_flat,
         ),
         evidence("gap between validation and training", p.gap, "ratio", f"< {GAP}", p.gap < GAP),
         evidence("temperature", p.temperature, "1", f"< {MILD}", p.temperature < MILD),

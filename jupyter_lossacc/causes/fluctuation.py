@@ -16,6 +16,7 @@ from jupyter_lossacc.causes.cause import (
     points,
     rising_window,
     spoken,
+    training_series,
     window,
 )
 from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording
@@ -63,7 +64,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             f"The {spoken(w.split)} loss is not finite at epoch {last.epoch}: there is no wobble to measure.",
         )
     m = _movement(w, rises=rising_window(recording, episode) is not None or _much_higher(w))
-    blank = _learned_nothing(last)
+    blank = _learned_nothing(recording, last) and not m.loss_rises
     return Finding(
         cause=ID,
         verdict="undecided" if m.loss_rises or blank else "supported",
@@ -86,14 +87,16 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _learned_nothing(last: EpochSummary) -> bool:
-    """Tell whether the last epoch knows no more than the proportions of the classes."""
+def _learned_nothing(recording: Recording, last: EpochSummary) -> bool:
+    """Tell whether the last epoch knows no more than the proportions of the classes, in training either."""
     table = last.classes
     if table is None or not table.support.sum() or answers_one_class(last):
         return answers_one_class(last)
     shares = table.support[table.support > 0] / table.support.sum()
     constant = float(-(shares * np.log(shares)).sum())  # loss of stating the proportions
-    loss = np.fmin(last.nll, last.calibrated_nll)  # too sure of too little is another matter
+    train = [s.nll for s in training_series(recording) if np.isfinite(s.nll)][-1:]
+    # Too sure of too little, and learned by heart, are other matters.
+    loss = np.nanmin([last.nll, last.calibrated_nll, *train])
     return bool(loss > BARELY * constant and last.accuracy <= float(shares.max()) + MIN_POINTS)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, evidence, not_tested
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested
 from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
     SMALL_BATCH,
@@ -19,6 +19,8 @@ from jupyter_lossacc.causes.optimisation import (
     unproved,
 )
 from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.descent import LONG
+from jupyter_lossacc.stats.noise import epoch_noise
 
 if TYPE_CHECKING:
     from jupyter_lossacc.stats.descent import Descent
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE", "examine"]
 
 ID = "gradient_noise"
+SWINGS = 0.1  # of the mean: wobble of the evaluated loss between epochs
 NOISY = 0.5  # standard deviation over mean of the gradient norm
 
 
@@ -36,7 +39,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     d = descent_of(recording)
     if isinstance(d, str):
         return not_tested(ID, d)
-    verdict, doubt = _verdict(d, excuse(recording))
+    swing = _swing(recording)
+    verdict, doubt = _verdict(d, swing, excuse(recording))
     return Finding(
         cause=ID,
         verdict=verdict,
@@ -48,6 +52,15 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ),
             evidence(
                 "variation of the gradient norm", d.gradient_cv, "1", f"> {NOISY}", d.gradient_cv > NOISY
+            ),
+            *(
+                [
+                    evidence(
+                        "usual swing of the evaluated loss", swing, "ratio", f"> {SWINGS:g}", swing > SWINGS
+                    )
+                ]
+                if np.isfinite(swing)
+                else []
             ),
             *(row for row in symptoms(d) if row.name != "variation of the gradient norm"),
         ),
@@ -63,14 +76,29 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _verdict(d: Descent, doubt: str) -> tuple[Verdict, str]:
-    if not (instability(d) or d.suspicious) or d.batch_size >= LARGE_BATCH:
+def _swing(recording: Recording) -> float:
+    """How much the evaluated loss wobbles from epoch to epoch, against its mean; NaN if that is not known.
+
+    The mean over hundreds of small batches hides what they do to the weights; an evaluation after each epoch
+    sees the same samples under weights that were thrown about.
+    """
+    split = default_split(recording)
+    loss = np.array([s.nll for s in recording.series(split)] if split else [])
+    late = loss[len(loss) // 5 :]
+    if len(late) < 6 or not np.isfinite(late).all():
+        return float("nan")
+    return epoch_noise(late) / float(late.mean())
+
+
+def _verdict(d: Descent, swing: float, doubt: str) -> tuple[Verdict, str]:
+    thrown = swing > SWINGS and d.end > 0.25 and d.longest_update > LONG and not d.guesses
+    if not (instability(d) or d.suspicious or thrown) or d.batch_size >= LARGE_BATCH:
         return "rejected", ""
     if doubt:
         return "undecided", doubt
     if d.batch_size > SMALL_BATCH:
         return "undecided", f" With batches of {d.batch_size:.0f} the learning rate alone may do the same."
-    if not instability(d):
+    if not (instability(d) or thrown):
         return "undecided", unproved(d)
     if not d.gradient_cv > NOISY:
         return "undecided", " The gradient varies little from batch to batch."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 SMALL_BATCH = 8.0  # up to here the noise of a batch is the first suspect
+LEARNED = 0.05  # of accuracy above the base rate
 LARGE_BATCH = 32.0  # from here on the learning rate is
 LIKELIHOODS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 
@@ -36,7 +38,19 @@ def descent_of(recording: Recording) -> Descent | str:
     if not len(steps.get("loss", ())):
         return "No optimiser steps were recorded."
     found = describe_descent(steps, _chance(recording))
-    return "Fewer than eight epochs of steps were recorded." if found is None else found
+    if found is None:
+        return "Fewer than eight epochs of steps were recorded."
+    return replace(found, above_chance=np.inf) if _something_was_learned(recording) else found
+
+
+def _something_was_learned(recording: Recording) -> bool:
+    """Tell whether some evaluation was right clearly more often than the largest class is there."""
+    tables = [(s.accuracy, s.classes) for s in recording.summaries if s.complete and not s.training]
+    return any(
+        accuracy > float(t.support.max() / t.support.sum()) + LEARNED
+        for accuracy, t in tables
+        if t is not None and t.support.sum()
+    )
 
 
 def _chance(recording: Recording) -> float:

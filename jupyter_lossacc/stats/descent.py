@@ -35,6 +35,8 @@ class Descent:
         Highest loss of the run, averaged over about 256 samples.
     end : float
         Level of the last quarter of the epochs (median).
+    above_chance : float
+        The same over the chance loss; infinite where that is not comparable.
     progress : float
         Level of the last quarter over that of the second: 1 when the second half brought nothing.
     rise_share : float
@@ -67,6 +69,7 @@ class Descent:
     scale: float
     peak: float
     end: float
+    above_chance: float
     progress: float
     rise_share: float
     backward: float
@@ -109,7 +112,17 @@ class Descent:
         """The second half brought nothing while the loss kept swinging up and down at a high level."""
         swings = self.rise_share > 0.25 and self.backward > 0.4
         # Few samples, dropout and wrong labels make a fine-tune swing as well, but not by its own steps.
-        return swings and self.progress > 0.85 and self.end > 0.25 and self.longest_update > LONG
+        high = self.end > 0.25 and not self.guesses
+        return swings and self.progress > 0.85 and high and self.longest_update > LONG
+
+    @property
+    def guesses(self) -> bool:
+        """The loss is that of stating the class proportions, around which it wobbles if nothing is learned.
+
+        That there is nothing to learn then is as likely as any fault of the steps, unless these are far
+        beyond any ordinary length.
+        """
+        return abs(self.above_chance - 1) < 0.1 and not self.longest_update > 10 * LONG
 
     @property
     def suspicious(self) -> bool:
@@ -164,6 +177,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         scale=scale,
         peak=peak,
         end=last / scale,
+        above_chance=last / chance if chance > 0 else float("inf"),
         progress=last / second if second else float("nan"),
         rise_share=float((move > 0.02 * np.abs(late[:-1])).mean()) if len(move) else float("nan"),
         backward=float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300)),
@@ -218,7 +232,9 @@ def _trend_z(values: Floats) -> float:
     slope = t @ values / (t @ t)
     rest = values - values.mean() - slope * t
     error = np.sqrt(rest @ rest / (n - 2) / (t @ t))
-    return float(slope / error) if error > 0 else float(np.sign(slope) * np.inf)
+    if error > 0:
+        return float(slope / error)
+    return float(np.copysign(np.inf, slope)) if slope else 0.0
 
 
 def _cv(norm: Floats) -> float:

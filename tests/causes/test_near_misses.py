@@ -294,3 +294,55 @@ def test_guessing_is_not_called_nothing_unusual() -> None:
         found = {f.cause: f for f in diagnose(builder.build(), ())[0].findings}["fluctuation"]
         assert found.verdict == expected
         assert ("nothing is learned" in found.statement) == (not known)
+
+
+def swinging(level: float) -> dict[str, np.ndarray]:
+    """Steps whose loss goes up and down around a level from epoch to epoch, by 5 %, with long updates."""
+    made = steps(np.full(200, 3e-2))
+    epoch = made["epoch"]
+    return made | {"loss": level * (1 + 0.05 * (-1.0) ** epoch + (epoch == 1))}
+
+
+def test_a_loss_that_swings_around_guessing_may_have_nothing_to_learn() -> None:
+    learned = optimiser(0, lr=0.05).build()
+    base = replace(learned, summaries=tuple(s for s in learned.summaries if s.training))
+    d = descent_of(base)
+    assert not isinstance(d, str)
+    chance = float(np.median(d.loss[-len(d.loss) // 4 :]) / d.above_chance)
+    for level, expected in ((chance, "undecided"), (0.7 * chance, "supported")):
+        found = learning_rate_too_high.examine(replace(base, steps=swinging(level)), None)
+        assert verdict(found) == expected, found
+    known = learning_rate_too_high.examine(replace(learned, steps=swinging(chance)), None)
+    assert verdict(known) == "supported", "an evaluation says that there was something to learn"
+
+
+def evaluated(wobble: float) -> Recording:
+    """Steps of batches of two whose mean loss falls; the evaluation swings by `wobble` of its mean."""
+    y = torch.arange(400) % 4
+    builder = RecordingBuilder()
+    for epoch in range(1, 11):
+        sure = 1.0 + wobble * (-1.0) ** epoch
+        builder.add("val", epoch, epoch, sure * torch.eye(4)[y], y)
+    made = steps(np.full(200, 8e-3), batch=2.0)
+    made["loss"] = 1.4 - 0.05 * made["epoch"]
+    made["grad_norm"] = np.random.default_rng(0).gamma(1.0, 1.0, 200)
+    return replace(builder.build(), steps=made)
+
+
+def test_weights_that_are_thrown_about_show_in_the_evaluation() -> None:
+    """The mean over hundreds of batches of two falls all the same."""
+    for wobble, expected in ((0.5, "supported"), (0.02, "rejected")):
+        assert verdict(gradient_noise.examine(evaluated(wobble), None)) == expected
+
+
+def test_a_curve_that_wobbles_is_not_seen_to_stand_still() -> None:
+    noise = torch.Generator().manual_seed(0)
+    y = torch.randint(4, (2000,), generator=noise)
+    logits = 1.2 * torch.eye(4)[y] + torch.randn(2000, 4, generator=noise)
+    for wobble, expected in ((0.0, "supported"), (0.15, "undecided")):
+        builder = RecordingBuilder(loss=LossInfo(name="cross_entropy"))
+        for epoch in range(1, 16):
+            scale = 0.9 - (wobble if epoch % 2 else 0.0)
+            for split in ("train_eval", "val"):
+                builder.add(split, epoch, epoch, scale * logits, y)
+        assert verdict(capacity_or_noise.examine(builder.build(), None)) == expected
