@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.diagnosis.episodes import find_episodes, settled
 from tests.studies import baselines, simulated
 from tests.studies.live import HARMFUL, first_shown, shown_of_curves, watch, without
 from tests.studies.trainings import HEALTHY, POSITIVE, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from jupyter_lossacc.records import Episode, PassKey, Predictions
 
 # Seeds that no bar and no rule was ever looked at with; README.md says which are spent.
 HEALTHY_SEEDS = range(200, 215)
@@ -25,6 +28,7 @@ LONG_SEEDS = range(80_000, 80_060)  # nulls of more than 60 epochs
 STUCK_SEEDS = range(30_000, 30_200)
 PLANTED_SEEDS = range(1000, 1012)
 LATE_SEEDS = range(2000, 2004)
+KEPT_SEEDS = range(6000, 6004)
 TURNOVER_SEEDS = range(1000, 1030)
 POSITIVE_SEEDS = range(200, 202)
 RISES = (0.0, 0.01, 0.02, 0.03, 0.05)
@@ -32,6 +36,10 @@ SIZES = (200, 500, 1000, 3000)
 TURNOVER = pi / 3
 LATE_SIZES = (200, 1000)
 LATE_RISES = (0.0, 0.02, 0.05)
+KEPT_RISES = (0.02, 0.05)
+KEPT_SIZES = (1000, 3000)
+KEPT_TURNS = (20, 60)
+ENDS = (60, 70, 80, 100, 150)  # epochs after which such a run might have ended
 BEFORE = 60  # epochs before the turn of a long run, which goes on for 90
 # Epochs, autocorrelation of the wobble, and how many runs of each null: most where most is at stake.
 LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 60), (300, 0.5, 40))
@@ -131,6 +139,33 @@ def late_run(n: int, rise: float, seed: int) -> dict[str, Any]:
     return _outcome(simulated.planted(n_samples=n, accuracy_rise=rise, before=BEFORE, epochs=90, seed=seed))
 
 
+def kept_run(n: int, rise: float, turn: int, seed: int) -> dict[str, Any]:
+    """Watch both rise from a turn to epoch 150: is what was shown still there, epoch by epoch and at an end?
+
+    Bands do not depend on the samples, so these are not read.
+    """
+
+    def load(key: PassKey) -> Predictions:
+        raise KeyError(key)
+
+    run = simulated.planted(n_samples=n, accuracy_rise=rise, before=turn, epochs=150 - turn, seed=seed)
+    run = replace(run, load=load)
+    live = [_stands(episodes) for _, episodes in watch(run)]
+    first = live.index(True) + 1 if any(live) else None
+    ended = {t: replace(run, summaries=run.summaries[:t]) for t in ENDS}
+    return {
+        "first alarm": first,
+        "dark": live[first:].count(False) if first else 0,
+        "on the screen": [live[t - 1] for t in ENDS],
+        "after the end": [_stands(settled(part)) for part in ended.values()],
+        "at once": [_stands(find_episodes(part)) for part in ended.values()],
+    }
+
+
+def _stands(episodes: Iterable[Episode]) -> bool:
+    return any(e.harmful and not e.retracted for e in episodes)
+
+
 def turnover_run(loss: str, n: int, seed: int) -> dict[str, Any]:
     """Watch a run whose samples trade places: its accuracy moves, that of the population does not."""
     recording = simulated.planted(
@@ -193,6 +228,13 @@ STUDIES = {
     "late": Study(
         tuple((n, rise, seed) for seed in LATE_SEEDS for n in LATE_SIZES for rise in LATE_RISES),
         late_run,
+        (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
+    ),
+    "kept": Study(
+        tuple(
+            (n, r, turn, s) for s in KEPT_SEEDS for turn in KEPT_TURNS for n in KEPT_SIZES for r in KEPT_RISES
+        ),
+        kept_run,
         (*_SAMPLES, "tests/recordings.py", "tests/studies/simulated.py"),
     ),
     "turnover": Study(

@@ -9,11 +9,13 @@ from scipy.stats import binomtest
 
 from tests.studies import simulated
 from tests.studies.baselines import NAMES
-from tests.studies.measure import BEFORE, LATE_RISES, LATE_SIZES, RISES, SIZES
+from tests.studies.measure import BEFORE, ENDS, LATE_RISES, LATE_SIZES, RISES, SIZES
 from tests.studies.trainings import HEALTHY, POSITIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+KEPT = ("on the screen", "after the end", "at once")
 
 Rows = list[tuple[list[Any], Any]]
 
@@ -148,6 +150,18 @@ def late_table(rows: Rows) -> str:
     )
 
 
+def kept_table(rows: Rows) -> str:
+    """Of runs with an alarm, how many show one still: on the screen, after an end there, found at once."""
+    lines = []
+    for place, end in enumerate(ENDS):
+        shown = [row for _, row in rows if row["first alarm"] is not None and row["first alarm"] <= end]
+        counts = [str(sum(row[what][place] for row in shown)) for what in KEPT]
+        lines.append([str(end), f"{len(shown)} of {len(rows)}", *counts])
+    return _table(
+        ["epochs", "shown by then", "still on the screen", "still there after an end", "found at once"], lines
+    )
+
+
 def positive_table(rows: Rows) -> str:
     """What is shown on real runs with a cause built in, by size of the validation set."""
     lines = []
@@ -192,5 +206,6 @@ TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
     "turnover": {"turnover": turnover_table},
     "planted": {"planted": planted_table},
     "late": {"late": late_table},
+    "kept": {"kept": kept_table},
     "positive": {"positive": positive_table, "rules": rules_table},
 }

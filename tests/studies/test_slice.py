@@ -9,6 +9,8 @@ import pytest
 from tests.studies import live, simulated
 from tests.studies.__main__ import HERE, read_results, tables
 from tests.studies.measure import (
+    ENDS,
+    KEPT_SEEDS,
     LATE_SEEDS,
     LENGTHS,
     LONG_SEEDS,
@@ -19,6 +21,7 @@ from tests.studies.measure import (
     STUDIES,
     TURNOVER_SEEDS,
     healthy_run,
+    kept_run,
     late_run,
     null_run,
     planted_run,
@@ -80,6 +83,20 @@ def test_a_rise_late_in_a_long_run_is_shown_before_the_run_ends():
     assert sum(row["anything harmful"] for row in runs.values()) >= 0.95 * len(runs)
     large = [row["shown"] for (n, rise, _), row in runs.items() if n == 1000 and rise >= 0.02]
     assert sum(large) >= 0.75 * len(large)
+
+
+def test_what_was_shown_of_a_real_movement_stays():
+    runs = [row for row in RESULTS["kept"].values() if row["first alarm"] is not None]
+    assert len(runs) >= 0.9 * len(RESULTS["kept"])
+    assert sum(row["dark"] > 0 for row in runs) <= 0.1 * len(runs)
+    for place, end in enumerate(ENDS):
+        shown = [row for row in runs if row["first alarm"] <= end]
+        assert sum(row["on the screen"][place] for row in shown) >= 0.9 * len(shown)
+        assert end == ENDS[0] or sum(row["after the end"][place] for row in shown) >= 0.75 * len(shown)
+
+
+def test_what_was_shown_gives_what_is_committed():
+    assert kept_run(1000, 0.05, 20, KEPT_SEEDS[0]) == RESULTS["kept"][1000, 0.05, 20, KEPT_SEEDS[0]]
 
 
 def test_a_movement_of_this_validation_set_alone_is_not_said_to_hold():
