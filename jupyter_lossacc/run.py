@@ -138,7 +138,7 @@ class Run:
 
     @cached_property
     def units(self) -> pd.DataFrame:
-        """A row per activation module and evaluation: its dead and saturated units in one batch.
+        """A row per activation module and evaluation looked at: its dead and saturated units in one batch.
 
         `dead_share` and `saturated_share` are in [0, 1]; NaN where the function has no such state.
         """

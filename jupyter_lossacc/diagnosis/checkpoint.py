@@ -112,14 +112,14 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
     Returns
     -------
     CheckpointAdvice
-        ``epoch=None`` with the reason when no complete evaluation was recorded.
+        ``epoch=None`` with the reason when too few complete evaluations have a finite loss.
     """
     curve = _curve(recording)
     if curve is None:
         return CheckpointAdvice(
             epoch=None,
             temperature=float("nan"),
-            reason="No complete evaluation was recorded, so no epoch can be advised.",
+            reason="Too few complete evaluations with a finite loss were recorded to advise an epoch.",
         )
     chosen = _chosen(recording, curve)
     best = curve.passes[chosen]
