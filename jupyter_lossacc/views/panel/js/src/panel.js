@@ -166,7 +166,9 @@ export class PanelView {
     if (key !== this.headlineKey) {
       this.headlineKey = key;
       this.headline.dataset.tone = tone;
-      renew(this.headline, el('span', { class: 'tone', 'aria-hidden': 'true' }, TONES[tone]), el('p', {}, text, ' ', why));
+      // The first sentence is the verdict; what it rests on, where there is more, stands out less.
+      const end = text.search(/\. [A-Z]/) + 1 || text.length;
+      renew(this.headline, el('span', { class: 'tone', 'aria-hidden': 'true' }, TONES[tone]), el('p', {}, text.slice(0, end), el('span', {}, text.slice(end)), ' ', why));
     }
     this.advice.textContent = this.state.advice?.line || '';
     this.advice.hidden = !this.advice.textContent && !this.running;
