@@ -44,6 +44,9 @@ EXPECTED: dict[str, Expected] = {}
 # sums losses over single tokens of tensors drawn from a list had an epoch per tensor (it still has too many).
 # Sixth batch: batches in a list, and samples in a list, had an epoch and a split each; of data evaluated
 # twice, for accuracy and then for the loss, the loss was left out, which was said.
+# Seventh batch, all about training data that are evaluated: built anew from arrays, or read as whole tensors
+# beside a loader, they were called validation; read from NumPy in a class, an epoch is counted twice (it
+# still is).
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
@@ -51,8 +54,9 @@ FIRST_RUN = {
     "fourth batch": (21, 28),
     "fifth batch": (10, 15),
     "sixth batch": (7, 9),
+    "seventh batch": (1, 4),
 }
-LEFT_OUT = 43
+LEFT_OUT = 45
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

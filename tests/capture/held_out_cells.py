@@ -222,6 +222,7 @@ def pseudo_labels_of_the_surest() -> None:
 
 
 X, Y = make_data()
+XV, YV = X[N_TRAIN : N_TRAIN + N_VAL].clone(), Y[N_TRAIN : N_TRAIN + N_VAL].clone()
 IN_LISTS = {
     split: [(X[i : i + 8].clone(), Y[i : i + 8].clone()) for i in range(first, last, 8)]
     for split, (first, last) in {"train": (0, N_TRAIN), "val": (N_TRAIN, N_TRAIN + N_VAL)}.items()
@@ -262,3 +263,43 @@ def accuracy_counted_before_the_loss() -> None:
             np.mean([(model(x).argmax(1) == y).float().mean().item() for x, y in val_loader])
         TRUTH.quiet = False
         evaluate(model, val_loader, F.cross_entropy, epoch)
+
+
+@held()
+def training_data_built_anew_to_be_evaluated() -> None:
+    x, y = (t.numpy() for t in make_data())
+    parts = {"train_eval": slice(N_TRAIN), "val": slice(N_TRAIN, N_TRAIN + N_VAL)}
+    train_loader = DataLoader(
+        TensorDataset(*(torch.tensor(a[:N_TRAIN]) for a in (x, y))), BATCH, shuffle=True
+    )
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def score(X: Any, y: Any, split: str, epoch: int) -> None:
+        model.eval()
+        TRUTH.at(split, epoch)
+        loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=BATCH)
+        with torch.no_grad():
+            for xb, yb in loader:
+                TRUTH.value(F.cross_entropy(model(xb), yb))
+
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        for split, part in parts.items():
+            score(x[part], y[part], split, epoch)
+
+
+@held()
+def tensors_of_the_training_set_evaluated_as_one() -> None:
+    data = TensorDataset(X[:N_TRAIN].clone(), Y[:N_TRAIN].clone())
+    train_loader = DataLoader(data, BATCH, shuffle=True)
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(1, EPOCHS + 1):
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        model.eval()
+        with torch.no_grad():
+            TRUTH.at("train_eval", epoch)
+            TRUTH.value(F.cross_entropy(model(data.tensors[0]), data.tensors[1]))
+            TRUTH.at("val", epoch)
+            TRUTH.value(F.cross_entropy(model(XV), YV))

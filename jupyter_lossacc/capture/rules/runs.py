@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jupyter_lossacc.capture.rules.pieces import Pieces
+from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 from jupyter_lossacc.records import STEP_COLUMNS
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.taps.loaders import LoaderPass
 
 __all__ = ["Run"]
+
+
+_ALIKE = 0.9  # of the samples of two sets that are one
+_BITS = 40.0  # equal targets in equal places: less than one chance in 2 to the 40
 
 
 @dataclass(slots=True)
@@ -123,15 +128,23 @@ class Run:
         self.step_loss, self.step_samples = math.nan, 0
 
     def rebuilt(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
-        """Return the split of data that the user makes anew for every evaluation; None where not sure.
+        """Return the split of data that the user makes anew for an evaluation; None where not sure.
 
-        The old dataset is gone, the new one stands under the same name, and it has the same targets in
-        the same places. Targets sorted by class are no sign: sets of the same size share them.
+        Known are the training data, and others where the old dataset is gone and the new one stands under
+        the same name: the same targets lie in the same places. Targets sorted by class are no sign: sets
+        of the same size share them.
         """
-        if source is None or opened.phase != "eval" or not opened.ids_known:
+        if opened.phase != "eval" or not opened.ids_known:
             return None
         ids, targets = _in_order(opened.all_ids(), opened.targets_in_order())
         if (np.diff(targets) >= 0).all():
+            return None
+        trained = self.labels.get("train")
+        named = speaks_of_a_set(self.splits.groups[opened.group].names)
+        other = trained is not None and trained[0] != opened.group[1] and not named
+        if other and trained is not None and _same_samples(trained[1], trained[2], ids, targets):
+            return "train_eval"
+        if source is None:
             return None
         for split, (names, reference) in self.evaluated.items():
             gone = reference is not None and reference() is None
@@ -169,6 +182,20 @@ class Run:
             seen.replaced = True
             return seen.n_drawn >= n_rows if n_rows else self.evaluated_since_train
         return again > len(ids) / 2
+
+
+def _same_samples(
+    before: NDArray[np.int64], known: NDArray[np.int32], ids: NDArray[np.int64], targets: NDArray[np.int32]
+) -> bool:
+    """Whether the samples `before` (not all may be recorded) are those of `ids`: by their targets."""
+    shared, theirs, mine = np.intersect1d(before, ids, return_indices=True)
+    n = len(np.unique(before))
+    if len(shared) < _ALIKE * n or before.max(initial=0) < _ALIKE * ids.max(initial=0):
+        return False
+    if not np.array_equal(known[theirs], targets[mine]):
+        return False
+    shares = np.unique(targets, return_counts=True)[1] / max(len(targets), 1)
+    return len(shared) * -math.log2(float((shares**2).sum())) >= _BITS
 
 
 def _in_order(
