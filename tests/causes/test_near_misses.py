@@ -346,3 +346,22 @@ def test_a_curve_that_wobbles_is_not_seen_to_stand_still() -> None:
             for split in ("train_eval", "val"):
                 builder.add(split, epoch, epoch, scale * logits, y)
         assert verdict(capacity_or_noise.examine(builder.build(), None)) == expected
+
+
+def jumping(rise: float) -> Recording:
+    """Every ninth epoch is far above the others, which rise in the end if asked for."""
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randint(3, (1000,), generator=generator)
+    logits = 1.5 * torch.eye(3)[y] + torch.randn(1000, 3, generator=generator)
+    builder = RecordingBuilder()
+    for epoch in range(1, 31):
+        scale = 1.6 + 2.0 * rise * max(0, epoch - 18) / 6 + 0.02 * float(torch.randn(1, generator=generator))
+        builder.add("val", epoch, epoch, (9.0 if epoch % 9 == 3 else scale) * logits, y)
+    return builder.build()
+
+
+@pytest.mark.parametrize("rise", [0.0, 1.0])
+def test_a_level_that_has_risen_is_asked_about_past_epochs_that_jump(rise: float) -> None:
+    r = jumping(rise)
+    found = {f.cause: f.verdict for f in diagnose(r, ())[0].findings}
+    assert ("overconfidence" in found) == (rise > 0)
