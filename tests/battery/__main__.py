@@ -1,4 +1,4 @@
-"""Run batteries, write tables: ``python -m tests.battery [home|away|far|beyond|tables] [processes]``."""
+"""Run batteries, write tables: ``python -m tests.battery [BATTERY|tables] [processes]``."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import torch
 
 from tests.battery import causes_of_data as data
 from tests.battery import causes_of_training as training
+from tests.battery.abroad import ABROAD
 from tests.battery.beyond import BEYOND
 from tests.battery.families import AWAY, HOME, Family
 from tests.battery.far import FAR
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BATTERIES", "FIRST_SEED", "RULED", "SCENARIOS", "SEEDS", "Plan", "Scenario", "plans"]
 
-BATTERIES = {"home": HOME, "away": AWAY, "far": FAR, "beyond": BEYOND}
-RULED = frozenset({"beyond"})  # a recipe must have had its effect on the test split (effects.py)
+BATTERIES = {"home": HOME, "away": AWAY, "far": FAR, "beyond": BEYOND, "abroad": ABROAD}
+RULED = frozenset({"beyond", "abroad"})  # a recipe must have had its effect on the test split (effects.py)
 
 SEEDS = 3
-FIRST_SEED = {"home": 0, "away": 10, "far": 20, "beyond": 30}
+FIRST_SEED = {"home": 0, "away": 10, "far": 20, "beyond": 30, "abroad": 40}
 # Sentences of plain accounting about a rise, right wherever the loss rises for another reason: how few
 # samples carry it. Whether miscalibration or a worse model is behind a rise is asked of the test split.
 ACCOUNT = frozenset({"confident_errors"})
