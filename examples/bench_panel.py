@@ -1,8 +1,8 @@
 """What the live panel costs, measured in JupyterLab with a real Chromium attached.
 
-1. One update of the curves, CPU and bytes: what the training thread does for it (training), what the clerk's
-   thread does then for steps (steps) and after a pass (points), and beside them livelossplot, trainplot and a
-   matplotlib figure that is kept and drawn again; same kernel, same run. (The two others are measured
+1. One update of the curves, CPU and bytes: what the training thread does for it (training; steps: the
+   message alone), what the clerk's thread does after a pass (points), and beside them livelossplot, trainplot
+   and a matplotlib figure that is kept and drawn again; same kernel, same run. (The two others are measured
    where they are installed: ``pip install livelossplot trainplot``.)
 2. A training whose steps take 2 ms, with the panel and without any view, in turns.
 3. The saved output's size, and how long the browser takes to open a run of 1,000 epochs and to list
@@ -71,11 +71,11 @@ class Training:  # what the training thread does
         rows = {"epoch": np.full(4, float(i)), "step": np.arange(4.0 * i, 4.0 * i + 4), "loss": np.ones(4)}
         steps(dict(rows, n_samples=np.full(4, 32.0), learning_rate=np.full(4, 0.1)))
 
-class Steps(Training):  # what another thread sends then
+class Steps(Training):  # the message alone
     def update(self, i):
         self.take(i, self.panel.push_steps)
 
-class Points(Training):  # what it sends at the end of a pass
+class Points(Training):  # what another thread sends at the end of a pass
     def update(self, i):
         self.add([i])
 

@@ -56,10 +56,10 @@ class View(Protocol):
         """Appear, before anything is known."""
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
-        """Take new optimiser steps (clerk's thread)."""
+        """Take new optimiser steps (training thread: must be cheap)."""
 
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
-        """Take how far the loop is (clerk's thread)."""
+        """Take how far the loop is (training thread: must be cheap)."""
 
     def passed(self, recording: Callable[[], Recording]) -> None:
         """Take note of a new pass; `recording` makes a snapshot if one is wanted (clerk's thread)."""
@@ -152,13 +152,12 @@ class Desk:
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
         """Keep and show optimiser steps."""
+        self._shown(partial(self.view.steps, columns))
         self._clerk.do(lambda: self._keep_steps(columns))
 
     def progress(self, split: str, epoch: int, step: int, batch: int, n_batches: int | None) -> None:
         """Show how far the loop is."""
-        if self._analyst is not None:
-            show = partial(self.view.progress, split, epoch, step, batch, n_batches)
-            self._clerk.do(partial(self._shown, show))
+        self._shown(partial(self.view.progress, split, epoch, step, batch, n_batches))
 
     def _shown(self, show: Callable[[], None]) -> None:
         """Show something; a view that fails costs the recording nothing."""
@@ -251,7 +250,6 @@ class Desk:
             self._written += self._writing
 
     def _keep_steps(self, columns: Mapping[str, Floats]) -> None:
-        self._shown(partial(self.view.steps, columns))
         self._stored(lambda writer: writer.append_steps(columns))
         self.ledger.append_steps(columns)
 
