@@ -314,16 +314,21 @@ def points(change: float) -> str:
 
 
 def share_text(share: Estimate) -> str:
-    """Write a share with its interval.
+    """Write a share with its interval, for ``{share_text(share)} of the rise``.
+
+    More than all: without that cause the rise would have been a fall.
 
     Examples
     --------
     >>> from jupyter_lossacc.stats.estimate import Estimate
     >>> share_text(Estimate(1.1, 0.9, 1.3, "share"))
     '110 % [90, 130]'
+    >>> share_text(Estimate(1.7, 1.4, 2.3, "share"))
+    '170 % [140, 230], more than all,'
     """
     if not np.isfinite(share.value):
         return "an undefined share"
     if not np.isfinite(share.low + share.high):
         return percent(share.value)
-    return f"{percent(share.value)} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+    text = f"{percent(share.value)} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+    return f"{text}, more than all," if share.low > 1 else text
