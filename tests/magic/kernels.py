@@ -19,7 +19,7 @@ OLD_FOLDER = Path(sys.prefix) / "share" / "lossacc-tests" / f"ipykernel-{OLD}"
 
 # The magic talks to a session that only notes what it is asked: the battery is about the cell.
 FAKE_SESSION = """
-import sys, threading, types
+import importlib.util, os, sys, threading, types
 EVENTS = []
 class FakeRecorder:
     runs = ()
@@ -31,6 +31,8 @@ class FakeRecorder:
     def finish(self, error=None):
         EVENTS.append(type(error).__name__)
 session = types.ModuleType("jupyter_lossacc.session")
+package = importlib.util.find_spec("jupyter_lossacc").submodule_search_locations[0]
+session.__path__ = [os.path.join(package, "session")]  # what does not record is the real one
 session.record = FakeRecorder
 session.last_recorder = lambda: None
 sys.modules["jupyter_lossacc.session"] = session
