@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 D, K, EPOCHS, BATCH, N_VAL, N_TEST = 6, 3, 3, 16, 43, 30
+PAUSE = "LOSSACC_TEST_PAUSE"  # seconds after every epoch, so that somebody can look in between
 
 
 def make_data(n: int, seed: int) -> TensorDataset:
@@ -72,6 +74,7 @@ def fit(rank: int, world: int, n_train: int) -> tuple[nn.Module, Notes]:
             loss.backward()
             optimizer.step()
         evaluate(model, val_loader, "val", epoch, notes)
+        time.sleep(float(os.environ.get(PAUSE, "0")))
     evaluate(net, test_loader, "test", EPOCHS, notes)  # the whole set in every process
     return net, notes
 

@@ -114,6 +114,7 @@ def test_spawned_processes_equal_one_process(
     tmp_path: Path, alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "INTERVAL", 0.05)
+    monkeypatch.setenv(program.PAUSE, "0.5")
     view = LiveView()
     options = Options(name="spawned", store=tmp_path / "store", keep="all")
     with Recorder(options, view=lambda _: view) as recorder:
