@@ -9,7 +9,7 @@ import numpy as np
 from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken, training_series
 from jupyter_lossacc.causes.repair import calibration_of
 from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.noise import epoch_noise
+from jupyter_lossacc.stats.noise import epoch_noise, trend_error
 
 __all__ = ["CAUSE"]
 
@@ -150,9 +150,8 @@ def _relative_change(passes: list[EpochSummary]) -> float:
 def _relative_error(passes: list[EpochSummary], width: int) -> float:
     """Return the standard error of that change, from how the later half of the epochs wobbles."""
     half = np.array([s.nll for s in passes[len(passes) // 2 :]])
-    t = np.linspace(-0.5, 0.5, min(width, len(passes)))
     noise = epoch_noise(half) if len(half) > 3 else epoch_noise(np.array([s.nll for s in passes]))
-    return float(noise / np.sqrt(t @ t) / half.mean()) if half.mean() > 0 else 0.0
+    return trend_error(noise, min(width, len(passes))) / float(half.mean()) if half.mean() > 0 else 0.0
 
 
 def _statement(p: _Plateau, split: str) -> str:

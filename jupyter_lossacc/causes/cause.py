@@ -18,6 +18,7 @@ from jupyter_lossacc.records import (
     Recording,
 )
 from jupyter_lossacc.stats.noise import epoch_noise
+from jupyter_lossacc.stats.resampling import mcnemar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,13 @@ class Window:
         """Change of accuracy from start to end, as a share of samples."""
         return self.end.accuracy - self.start.accuracy
 
+    @property
+    def accuracy_p(self) -> float:
+        """p-value of as many samples becoming right as wrong (McNemar); NaN where they are not known."""
+        if self.before is None or self.after is None:
+            return float("nan")
+        return float(mcnemar(self.before.correct >= 0.5, self.after.correct >= 0.5).p)
+
     @cached_property
     def inside(self) -> tuple[EpochSummary, ...]:
         """Summaries of the split from start to end, inclusive."""
@@ -214,8 +222,7 @@ def _level_risen(w: Window) -> bool:
     levels = np.median(np.lib.stride_tricks.sliding_window_view(losses, k), axis=1)
     at = int(np.argmin(levels[:-k]))
     rise = float(levels[-1] - levels[at])
-    wobble = 1.4826 * float(np.median(np.abs(np.diff(losses[at:], 2)))) / np.sqrt(6)
-    error = np.sqrt(np.pi / k) * wobble  # of a difference of two medians of k
+    error = np.sqrt(np.pi / k) * epoch_noise(losses[at:], robust=True)  # of a difference of two medians of k
     return bool(rise > max(0.01, 0.02 * levels[at], 5 * error) and w.loss_change > rise / 2)
 
 

@@ -20,7 +20,6 @@ from jupyter_lossacc.causes.cause import (
 )
 from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
 from jupyter_lossacc.records import Counterfactual, Episode, Evidence, Experiment, Finding, Recording, Verdict
-from jupyter_lossacc.stats.resampling import mcnemar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,12 +96,7 @@ def _accuracy_moved(w: Window, episode: Episode | None) -> float:
     """Return the sign of accuracy's change; 0 where it is within chance."""
     if episode is not None and episode.kind in ("both_rise", "loss_rises_accuracy_falls"):
         return 1.0 if episode.kind == "both_rise" else -1.0  # shown as such: the series knows more epochs
-    within_chance = (
-        w.before is not None
-        and w.after is not None
-        and mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p > MOVED
-    )
-    return 0.0 if within_chance else float(np.sign(w.accuracy_change))
+    return 0.0 if w.accuracy_p > MOVED else float(np.sign(w.accuracy_change))
 
 
 def _of_level(b: Miscalibration) -> float:

@@ -33,7 +33,6 @@ from jupyter_lossacc.records import (
 )
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
-from jupyter_lossacc.stats.resampling import mcnemar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,13 +147,7 @@ def _loses_accuracy(w: Window) -> bool:
 
     A model that still answered one class had no accuracy to lose.
     """
-    return w.accuracy_change <= -0.01 and _p_of_the_fall(w) < 0.001 and not answers_one_class(w.start)
-
-
-def _p_of_the_fall(w: Window) -> float:
-    if w.before is None or w.after is None:
-        return float("nan")
-    return float(mcnemar(w.before.correct >= 0.5, w.after.correct >= 0.5).p)
+    return w.accuracy_change <= -0.01 and w.accuracy_p < 0.001 and not answers_one_class(w.start)
 
 
 def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
@@ -191,7 +184,7 @@ def _evidence(
         ),
     ]
     if w.before is not None:
-        rows.append(evidence(SURE_FALL, _p_of_the_fall(w), "1", "< 0.001, and a fall", _loses_accuracy(w)))
+        rows.append(evidence(SURE_FALL, w.accuracy_p, "1", "< 0.001, and a fall", _loses_accuracy(w)))
     if train is not None:
         fall = train[0] - train[1]
         rows.append(evidence("fall of the training loss", fall, "nats", "> 0", _falls(train)))

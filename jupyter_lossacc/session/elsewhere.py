@@ -59,14 +59,15 @@ class Elsewhere:
         if self._launcher is not None:
             self._launcher.close()
 
-    def end(self, desk: Desk, status: str) -> str:
-        """Return how a run ended, given how the cell did; write it down if others recorded the run."""
-        path = next((path for path, other in self._desks.items() if other is desk), None)
-        if path is None:
-            return status
-        both = status_of_both(desk.ledger.status, status)
-        runs_store.end_run(path, both)
-        return both
+    def status(self, desk: Desk, status: str) -> str:
+        """Return how a run ended, given how the cell did."""
+        return status_of_both(desk.ledger.status, status) if desk in self._desks.values() else status
+
+    def end(self, desk: Desk, status: str) -> None:
+        """Write down how a run ended that others recorded."""
+        for path, other in self._desks.items():
+            if other is desk:
+                runs_store.end_run(path, status)
 
     def _delivered(self, path: Path, recording: Recording) -> None:
         """Show what started processes have recorded so far."""

@@ -300,7 +300,8 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _close(self, desk: Desk, status: str, notes: Sequence[str]) -> None:
         for note in notes:
             desk.ledger.limit(note)
-        status = self._guard(partial(self._elsewhere.end, desk, status)) or status
+        status = self._elsewhere.status(desk, status)
+        self._guard(partial(self._elsewhere.end, desk, status))
         findings = self._guard(lambda: desk.close(status, self._meeting(desk)))
         desk.view.close(findings, tuple(notes) if findings is not None else (*notes, *self._failures))
 

@@ -9,10 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["epoch_noise", "trend_with_error"]
+__all__ = ["epoch_noise", "trend_error", "trend_with_error"]
 
 
-def epoch_noise(values: NDArray[np.float64]) -> float:
+def epoch_noise(values: NDArray[np.float64], *, robust: bool = False) -> float:
     """Estimate the standard deviation of the epoch-to-epoch noise of a series, free of its straight trend.
 
     Second differences of white noise have six times its variance.
@@ -21,6 +21,9 @@ def epoch_noise(values: NDArray[np.float64]) -> float:
     ----------
     values : ndarray of shape (n_epochs,)
         Missing epochs (NaN) are left out.
+    robust : bool
+        Pass over single epochs that jump: 1.4826 times the median size of the differences stands for the root
+        of their mean square, as it is for normal noise.
 
     Returns
     -------
@@ -35,7 +38,27 @@ def epoch_noise(values: NDArray[np.float64]) -> float:
     kept = values[np.isfinite(values)]
     if len(kept) < 4:
         return float("nan")
-    return float(np.sqrt(np.mean(np.diff(kept, 2) ** 2) / 6))
+    moves = np.diff(kept, 2)
+    size = 1.4826 * np.median(np.abs(moves)) if robust else np.sqrt(np.mean(moves**2))
+    return float(size / np.sqrt(6))
+
+
+def trend_error(noise: float, n_epochs: int) -> float:
+    """Return the standard error of the change along a straight line through so many epochs.
+
+    Parameters
+    ----------
+    noise : float
+        Standard deviation of the noise of an epoch, as from `epoch_noise`.
+    n_epochs : int
+
+    Examples
+    --------
+    >>> round(trend_error(0.01, 2), 4), round(trend_error(0.01, 50), 4)
+    (0.0141, 0.0048)
+    """
+    t = np.linspace(-0.5, 0.5, n_epochs)
+    return float(noise / np.sqrt(t @ t))
 
 
 def trend_with_error(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -47,7 +70,5 @@ def trend_with_error(values: NDArray[np.float64]) -> tuple[float, float]:
     >>> round(change, 3), round(error, 4)
     (-0.073, 0.0049)
     """
-    n = len(values)
-    t = (np.arange(n) - (n - 1) / 2) / max(n - 1, 1)
-    change = float(t @ values / (t @ t))
-    return change, epoch_noise(values) / float(np.sqrt(t @ t))
+    t = np.linspace(-0.5, 0.5, len(values))
+    return float(t @ values / (t @ t)), trend_error(epoch_noise(values), len(values))

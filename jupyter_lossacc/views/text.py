@@ -46,7 +46,8 @@ def summary(
         Lines of text without markup: name and state, headline, episodes, causes, advice, limits.
     """
     lines = [f"lossacc {recording.info.name}: {status_line(recording, recording.status)}"]
-    lines.append(headline(recording, episodes, diagnoses).text)
+    verdict = headline(recording, episodes, diagnoses).text
+    lines.append(verdict)
     for episode, diagnosis in with_diagnosis(episodes, diagnoses):
         if episode.retracted:
             continue
@@ -56,8 +57,8 @@ def summary(
         lines += [f"    {cause_title(f.cause)}: {f.statement}" for f in findings]
     for diagnosis in diagnoses:
         if diagnosis.episode is None:
-            said_above = lines[1]  # where nothing is unusual, the headline is the finding
-            lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported if f.statement != said_above]
+            # Where nothing is unusual, the verdict is the finding.
+            lines += [f"- Whole run: {f.statement}" for f in diagnosis.supported if f.statement != verdict]
     said = advice_line(recording, advice)
     if said:
         lines.append(said)

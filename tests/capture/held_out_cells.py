@@ -45,6 +45,16 @@ def criterion_on_the_gathered_outputs() -> None:
             record.value = float(loss)
 
 
+def score(model: nn.Module, X: Any, y: Any, split: str, epoch: int) -> None:
+    """Evaluate on arrays: a dataset and a loader of their own every time."""
+    model.eval()
+    TRUTH.at(split, epoch)
+    loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=BATCH)
+    with torch.no_grad():
+        for xb, yb in loader:
+            TRUTH.value(F.cross_entropy(model(xb), yb))
+
+
 @held()
 def evaluation_data_built_from_arrays_every_time() -> None:
     x, y = (t.numpy() for t in make_data())
@@ -56,18 +66,10 @@ def evaluation_data_built_from_arrays_every_time() -> None:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
-    def score(X: Any, y: Any, split: str, epoch: int) -> None:
-        model.eval()
-        TRUTH.at(split, epoch)
-        loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=BATCH)
-        with torch.no_grad():
-            for xb, yb in loader:
-                TRUTH.value(F.cross_entropy(model(xb), yb))
-
     for epoch in range(1, EPOCHS + 1):
         train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
         for split in parts:
-            score(x[parts[split]], y[parts[split]], split, epoch)
+            score(model, x[parts[split]], y[parts[split]], split, epoch)
 
 
 @held()
@@ -275,18 +277,10 @@ def training_data_built_anew_to_be_evaluated() -> None:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
-    def score(X: Any, y: Any, split: str, epoch: int) -> None:
-        model.eval()
-        TRUTH.at(split, epoch)
-        loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=BATCH)
-        with torch.no_grad():
-            for xb, yb in loader:
-                TRUTH.value(F.cross_entropy(model(xb), yb))
-
     for epoch in range(1, EPOCHS + 1):
         train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
         for split, part in parts.items():
-            score(x[part], y[part], split, epoch)
+            score(model, x[part], y[part], split, epoch)
 
 
 @held()

@@ -47,8 +47,6 @@ class OpenPass:
         self.key, self.phase, self.epoch, self.name, self.group = key, phase, epoch, name, group
         self.step = 0
         self.n_batches: int | None = None
-        self.n_samples = 0
-        self.n_events = 0
         self.last_number = -1
         self.whole_sets = True  # without a loader: every batch so far was a set that the user holds
         self.storage: int | None = None  # memory that targets without a loader come from
@@ -56,13 +54,19 @@ class OpenPass:
         self.training: bool | None = None
         self.mode_layers: int | None = None  # layers of the model that depend on its mode
         self.units: tuple[UnitShare, ...] = ()
-        self.info: LossInfo | None = None
         self.n_classes = 0
         self.damaged = False
         self.ids_known = True
-        self.n_recorded = 0  # batches whose samples are recorded
-        self._n_counted = 0
         self._order: list[NDArray[np.float32]] = []  # targets of a training pass, in the order seen
+        self._clear()
+
+    def _clear(self) -> None:
+        """Be as if no batch had been added."""
+        self.n_samples = 0
+        self.n_events = 0
+        self.n_recorded = 0  # batches whose samples are recorded
+        self.info: LossInfo | None = None
+        self._n_counted = 0
         self._columns: list[NDArray[np.float32]] = []
         self._ids: list[Ids] = []
         self._value = self._weight = 0.0
@@ -131,10 +135,7 @@ class OpenPass:
         if len(targets) < 2 or not np.array_equal(targets, columns[TARGET]):
             return False
         ids = self.all_ids() if self.ids_known else None
-        self.n_samples = self.n_events = self.n_recorded = self._n_counted = 0
-        self._value = self._weight = 0.0
-        self._columns, self._ids, self._waiting = [], [], []
-        self.info, self._sums, self._sums_whole = None, None, True
+        self._clear()
         self.add(event, columns, ids, value)
         return True
 

@@ -153,7 +153,7 @@ class _Taps:
     def end(self, current: LoaderPass) -> None:
         """Entry: (PASS_END, LoaderPass)."""
         # An iterator in a cycle dies in whatever thread allocates next: that is no training there.
-        if threading.get_ident() == self.journal.owner and self.journal.here():
+        if self.journal.open and threading.get_ident() == self.journal.owner:
             try:
                 self.journal.entries.append((PASS_END, current))
             except Exception as error:
