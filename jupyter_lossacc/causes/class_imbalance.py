@@ -281,7 +281,7 @@ def _experiment(rare: Rare, w: Window, after: Predictions, support: NDArray[np.i
             f"{percent(w.end.balanced_accuracy, 1)}. If neither moves, rarity is not what holds it back: "
             "other data or features are needed."
         ),
-        result="" if moved is None else str(moved),
+        result="" if moved is None else moved.text(w.recording),
     )
 
 

@@ -155,9 +155,10 @@ def _nothing_learned(last: EpochSummary) -> str:
 def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
     if not m.loss_rises:
+        nats = f"{m.loss_wobble:.3f}" if m.loss_wobble >= 0.0005 else "under 0.001"
         return (
             f"Nothing unusual: {split} loss and accuracy do not part beyond their wobble from epoch to epoch "
-            f"({m.loss_wobble:.3f} nats, {100 * m.accuracy_wobble:.1f} points)."
+            f"({nats} nats, {100 * m.accuracy_wobble:.1f} points)."
         )
     enough = m.n_needed > w.end.n_samples and m.accuracy_rises
     needed = f" About {m.n_needed:,} samples would decide it." if enough else ""

@@ -284,7 +284,7 @@ def _threshold(recording: Recording, summary: EpochSummary) -> str:
         moved = moved_threshold(recording.load(summary.key), summary)
     except KeyError:
         return ""
-    return "" if moved is None else str(moved)
+    return "" if moved is None else moved.text(recording)
 
 
 def _experiment(recording: Recording, c: Collapse, result: str) -> Experiment:

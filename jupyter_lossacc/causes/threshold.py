@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jupyter_lossacc.causes.wording import name_classes
 from jupyter_lossacc.stats.calibration import fold_of
 from jupyter_lossacc.stats.classes import balanced_threshold
 
 if TYPE_CHECKING:
-    from jupyter_lossacc.records import EpochSummary, Predictions
+    from jupyter_lossacc.records import EpochSummary, Predictions, Recording
 
 __all__ = ["Moved", "moved_threshold"]
 
@@ -27,11 +28,12 @@ class Moved(NamedTuple):
     before: float
     after: float
 
-    def __str__(self) -> str:
+    def text(self, recording: Recording) -> str:
+        """Say what the threshold gives, with the user's name for the class."""
         return (
-            f"Done from the records: class 1 from a probability of {self.probability:.3g} on (chosen on four "
-            f"fifths of the samples, measured on the rest) gives a balanced accuracy of "
-            f"{100 * self.after:.1f} % instead of {100 * self.before:.1f} %."
+            f"Done from the records: {name_classes(recording, [1])} from a probability of "
+            f"{self.probability:.3g} on (chosen on four fifths of the samples, measured on the rest) gives a "
+            f"balanced accuracy of {100 * self.after:.1f} % instead of {100 * self.before:.1f} %."
         )
 
 

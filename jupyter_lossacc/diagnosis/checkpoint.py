@@ -313,9 +313,10 @@ def stop_or_go(recording: Recording) -> tuple[Stop, str]:
             )
     pays = -slope * patience > max(0.001, 0.002 * abs(values[lowest]))
     if slope < -2 * error and pays and age < patience:
-        return "keep going", f"The {what} is still falling, {abs(slope):.2g} nats per epoch." + _in_spite(
-            curve
+        falls = (
+            f"Along its last {recent.sum()} epochs the {what} still falls, by {-slope:.2g} nats per epoch."
         )
+        return "keep going", falls + _in_spite(curve)
     low = f"lowest at epoch {epochs[lowest]}"
     if age >= patience:
         return (

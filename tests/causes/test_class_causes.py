@@ -275,7 +275,9 @@ def test_another_threshold_is_tried_at_once_and_measured_on_other_samples() -> N
     best = max(metrics.balanced_accuracy_score(y, logit.numpy() >= t) for t in np.linspace(-4, 1, 101))
     assert 0.84 < moved.after <= best + 1e-3
     assert moved.probability < 0.2
-    assert f"{100 * moved.after:.1f} %" in str(moved)
+    said = moved.text(replace(r, info=replace(r.info, class_names=("many", "few"))))
+    assert f"{100 * moved.after:.1f} %" in said
+    assert "class few from a probability" in said
 
 
 def test_every_supported_cause_carries_an_experiment_and_what_the_records_allow_is_done() -> None:
