@@ -60,6 +60,11 @@ class Trends:
         classes = np.flatnonzero(mask)
         return classes[np.argsort(-np.abs(self.share * self.change)[classes], kind="stable")]
 
+    @property
+    def leaning(self) -> NDArray[np.intp]:
+        """Classes whose loss falls, beyond chance or not, the largest contribution first."""
+        return self._sorted((self.z < 0) & (self.change < 0))
+
     def flow(self, classes: NDArray[np.intp]) -> float:
         """Return what these classes add to the change of the mean, nats."""
         return float((self.share * self.change)[classes].sum())
@@ -118,7 +123,8 @@ def _sampling_error(before: Predictions, after: Predictions, n_classes: int) -> 
 
 def _verdict(t: Trends, loss_change: float) -> Verdict:
     if min(len(t.worse), len(t.better)) == 0:
-        return "rejected"
+        # Together the others fall by what would count, and no class alone by more than chance: not known.
+        return "undecided" if len(t.worse) and -t.flow(t.leaning) >= t.least else "rejected"
     small, large = sorted((t.flow(t.worse), -t.flow(t.better)))
     if small < t.least / 2:
         return "rejected"
@@ -185,6 +191,12 @@ def _statement(w: Window, t: Trends) -> str:
 
 
 def _doubt(w: Window, t: Trends) -> str:
+    if not len(t.better):
+        who = name_classes(w.recording, t.leaning.tolist())
+        return (
+            f" Whether others still get better is not known: the fall of {who}, {-t.flow(t.leaning):.3f} "
+            "nats of the mean, is within chance class by class."
+        )
     if min(t.flow(t.worse), -t.flow(t.better)) < t.least:
         return f" One of the two is below {t.least:.3f} nats, which is too little to say that classes part."
     if w.loss_change < 0:

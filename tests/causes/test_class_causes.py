@@ -127,6 +127,23 @@ def test_classes_that_part_are_named() -> None:
     assert set(p.targets[np.isin(p.sample_ids, finding.sample_ids)]) <= {0, 1, 2}
 
 
+def test_a_fall_within_chance_beside_a_sure_rise_leaves_it_open() -> None:
+    """Two classes rise; the others fall by as much as would count, each within chance; or next to nothing."""
+    recording = scenarios.class_divergence(0).build()
+    followed = class_divergence.follow_classes("class_divergence", recording, episode_of(recording))
+    assert not isinstance(followed, Finding)
+    found = class_divergence._trends(followed)
+    falls = found.change < 0
+    doubtful = replace(found, z=np.where(falls, -1.0, found.z))
+    assert len(doubtful.worse)
+    assert class_divergence._verdict(doubtful, 0.1) == "undecided"
+    assert "within chance class by class" in class_divergence._finding(followed, doubtful).statement
+    tiny = replace(doubtful, change=np.where(falls, -1e-3, found.change))
+    assert class_divergence._verdict(tiny, 0.1) == "rejected"
+    calm = replace(doubtful, z=np.clip(doubtful.z, -1, 1))
+    assert class_divergence._verdict(calm, 0.1) == "rejected"
+
+
 def test_classes_that_rise_together_do_not_part() -> None:
     recording = scenarios.class_divergence(0, mixed=False).build()
     assert verdict(class_divergence.examine(recording, episode_of(recording))) == "rejected"
