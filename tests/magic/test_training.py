@@ -80,6 +80,37 @@ def test_a_training_is_recorded_and_can_be_asked_about(kernel: Kernel, store: Pa
     assert "text/html" in kernel.run("%lossacc show first").shown[0]
 
 
+LIVE = """
+import threading
+import numpy as np
+from jupyter_lossacc.views.panel.show import PanelView
+view = PanelView("html", threading.Event(), threading.Event())
+view.open("wired")
+columns = {"epoch": np.ones(2), "step": np.arange(2.0), "loss": np.ones(2), "n_samples": np.ones(2)}
+for broken in (False, True):  # the short way, then ipywidgets' own
+    view._panel._wire._broken = broken
+    view._panel.push_steps(columns)
+    view._panel.flush()
+    assert view._panel._wire._broken == broken
+    view._panel._sent = 0.0
+"""
+
+
+def test_live_messages_are_the_same_the_short_way(kernel: Kernel) -> None:
+    request = kernel.client.execute(LIVE)
+    live = []
+    while (message := kernel.client.get_iopub_msg(timeout=30))["content"].get("execution_state") != "idle":
+        assert message["msg_type"] != "error", message["content"]
+        content = message["content"].get("data", {}).get("content", {})
+        if message["msg_type"] == "comm_msg" and content.get("t") == "live":
+            live.append(message)
+    short, own = live
+    assert short["parent_header"]["msg_id"] == own["parent_header"]["msg_id"] == request
+    for name in ("metadata", "buffers", "content"):
+        assert short[name] == own[name]
+    assert short["header"].keys() == own["header"].keys()
+
+
 def test_an_interrupt_stops_at_a_step_and_keeps_everything(kernel: Kernel, store: Path) -> None:
     reply = kernel.run(training("endless --view none", 10**6), interrupt=1, then="ran_on = 1")
     assert (reply.status, reply.follow, reply.errors) == ("error", "aborted", ["StopTraining"])

@@ -29,6 +29,7 @@ from jupyter_lossacc.views.panel.coding import coded, coded_list, thinned
 from jupyter_lossacc.views.panel.delta import delta
 from jupyter_lossacc.views.panel.frozen import plain_text
 from jupyter_lossacc.views.panel.rows import Packed
+from jupyter_lossacc.views.panel.wire import Wire
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,9 @@ INTERVAL = 0.25  # seconds between live messages; at every step they would tripl
 Answer = Callable[[Mapping[str, Any]], Any]
 MAX_STEPS = 110  # per live message, which stays below a kilobyte
 RATE_WINDOW = 5.0  # seconds over which throughput is averaged
+MEASURED_EVERY = (
+    1.0  # seconds between two looks at throughput, time left and learning rate: nobody reads faster
+)
 UNKNOWN_LENGTH = 100  # steps assumed for a first epoch whose length nobody knows
 
 
@@ -46,35 +50,51 @@ class _LiveAxis:
     """Positions of steps on the epoch axis while the length of the running epoch is not known."""
 
     def __init__(self) -> None:
-        self._first: dict[int, float] = {}
-        self._newest: dict[int, float] = {}
+        self._epoch = -1
+        self._first = self._newest = 0.0  # step of the running epoch
+        self._before = 0.0  # length of the epoch before; 0 where it is not known
         self.announced: int | None = None
         self.guessed = False
 
-    def place(self, epochs: Sequence[int], steps: Sequence[float]) -> list[float]:
+    def place(self, epochs: Sequence[float], steps: Sequence[float]) -> list[float]:
         x = []
         for epoch, step in zip(epochs, steps, strict=True):
-            first = self._first.setdefault(epoch, step)
-            self._newest[epoch] = max(step, self._newest.get(epoch, step))
-            done = step - first + 1
-            x.append(epoch - 1 + min(1.0, done / self._length(epoch, done)))
+            if epoch != self._epoch:
+                self._before = self._newest - self._first + 1 if epoch == self._epoch + 1 else 0.0
+                self._epoch, self._first = int(epoch), step
+            self._newest = step
+            done = step - self._first + 1
+            length = self._before or self.announced or self._guess(done)
+            x.append(epoch - 1 + min(1.0, done / length))
         return x
 
-    def _length(self, epoch: int, done: float) -> float:
-        if epoch - 1 in self._first:
-            return self._newest[epoch - 1] - self._first[epoch - 1] + 1
-        if self.announced:
-            return float(self.announced)
+    def _guess(self, done: float) -> float:
         self.guessed = True
         return max(float(UNKNOWN_LENGTH), 2 * done)
 
 
-def _float32(values: Sequence[float]) -> memoryview:
-    """Pack numbers as the browser's Float32Array reads them; what is too large becomes infinite."""
-    packed = array("f", values)
+class _Pace:
+    """Samples per second over the last `RATE_WINDOW` seconds."""
+
+    def __init__(self) -> None:
+        self.samples = 0.0
+        self._marks: deque[tuple[float, float]] = deque()  # (when, samples until then)
+
+    def rate(self, now: float) -> float | None:
+        self._marks.append((now, self.samples))
+        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_WINDOW:
+            self._marks.popleft()
+        began, before = self._marks[0]
+        return float(f"{(self.samples - before) / (now - began):.3g}") if now > began else None
+
+
+def _float32(x: Sequence[float], loss: Sequence[float]) -> list[bytes]:
+    """Pack two columns as the browser's Float32Array reads them; what is too large becomes infinite."""
+    packed = array("f", [*x, *loss])
     if sys.byteorder == "big":
         packed.byteswap()
-    return memoryview(packed).cast("B")
+    raw, n = packed.tobytes(), len(x) * packed.itemsize
+    return [raw[:n], raw[n:]]
 
 
 def _when_idle(job: Callable[[], None]) -> None:
@@ -97,15 +117,15 @@ class _EpochClock:
         self.share: float | None = None  # of the training batches that are done
 
     def reached(self, epoch: int) -> None:
-        now = time.monotonic()
         if epoch == self._epoch:
             return
+        now = time.monotonic()
         if self._epoch is not None and epoch == self._epoch + 1:
             self._whole = now - self._began
         self._epoch, self._began = epoch, now
 
-    def left(self) -> float | None:
-        spent = time.monotonic() - self._began
+    def left(self, now: float) -> float | None:
+        spent = now - self._began
         if self._whole is not None:
             return max(0.0, self._whole - spent)
         if self.share and spent > 1:
@@ -151,11 +171,11 @@ class Panel(anywidget.AnyWidget):
         self._since_state: tuple[list[float], list[float]] = ([], [])
         self._progress: dict[str, Any] = {}
         self._progress_is_new = False
-        self._seen: deque[tuple[float, float]] = deque()  # (when, samples) of the last RATE_WINDOW seconds
-        self._seen_samples = 0.0  # their sum: a message must not cost more where steps are short
-        self._clock = _EpochClock()
-        self._sent = 0.0
+        self._pace, self._clock = _Pace(), _EpochClock()
+        self._sent = self._measured = 0.0
+        self._rate = float("nan")  # of learning
         super().__init__(run=uid or str(state["run"]["id"]))
+        self._wire = Wire()
         self.on_msg(self._on_message)
         # ipykernel 7.4 sends a click back to the main shell, which the cell keeps busy. The hook is
         # private there, so without it the click still arrives by the browser's own interrupt.
@@ -174,17 +194,17 @@ class Panel(anywidget.AnyWidget):
         loss: list[float] = columns["loss"].tolist()
         if not loss:
             return
-        epochs, steps = list(map(int, columns["epoch"].tolist())), columns["step"].tolist()
+        epochs, steps = columns["epoch"].tolist(), columns["step"].tolist()
+        samples = columns["n_samples"].tolist() if "n_samples" in columns else []
         with self._lock:
             self._pending[0].extend(self._axis.place(epochs, steps))
             self._pending[1].extend(loss)
-            samples = columns["n_samples"].tolist() if "n_samples" in columns else []
-            self._count(sum(n for n in samples if isfinite(n)))
-            self._clock.reached(epochs[-1])
-            self._progress.update(epoch=epochs[-1], step=int(steps[-1]))
-            rate = float(columns["learning_rate"][-1]) if "learning_rate" in columns else float("nan")
-            if isfinite(rate):
-                self._progress["lr"] = coded(rate, 3)
+            self._pace.samples += sum(n for n in samples if isfinite(n))
+            epoch = int(epochs[-1])
+            self._clock.reached(epoch)
+            self._progress.update(epoch=epoch, step=int(steps[-1]))
+            if "learning_rate" in columns:
+                self._rate = float(columns["learning_rate"][-1])
             self._progress_is_new = True
             self._flush_if_due()
 
@@ -260,32 +280,25 @@ class Panel(anywidget.AnyWidget):
                 x, loss = (row.tolist() for row in thinned(np.array(x), np.array(loss), MAX_STEPS))
             self._since_state[0].extend(x)
             self._since_state[1].extend(loss)
-            self._pending, self._progress_is_new, self._sent = ([], []), False, time.monotonic()
-            buffers = [_float32(x), _float32(loss)]
-            self.send({"t": "live", "progress": self._shown_progress()}, buffers)
+            now = time.monotonic()
+            self._pending, self._progress_is_new, self._sent = ([], []), False, now
+            content, buffers = {"t": "live", "progress": self._shown_progress(now)}, _float32(x, loss)
+            if not self._wire.send(self.comm, content, buffers):
+                self.send(content, buffers)
 
     def _flush_if_due(self) -> None:
         if time.monotonic() - self._sent >= INTERVAL:
             self.flush()
 
-    def _count(self, samples: float) -> None:
-        now = time.monotonic()
-        self._seen.append((now, samples))
-        self._seen_samples += samples
-        while len(self._seen) > 1 and now - self._seen[0][0] > RATE_WINDOW:
-            self._seen_samples -= self._seen.popleft()[1]
-
-    def _shown_progress(self) -> dict[str, Any]:
-        spent = self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
-        progress = dict(self._progress)
-        left = self._clock.left()
-        if left is not None:
-            progress["left"] = round(left, 1)
-        if spent < 0.5:
-            return progress
-        # The first entry's samples were seen before the window began.
-        rate = (self._seen_samples - self._seen[0][1]) / spent
-        return {**progress, "rate": float(f"{rate:.3g}")}
+    def _shown_progress(self, now: float) -> dict[str, Any]:
+        if now - self._measured >= MEASURED_EVERY:
+            self._measured = now
+            left, rate = self._clock.left(now), self._pace.rate(now)
+            self._progress["left"] = None if left is None else round(left, 1)
+            self._progress["rate"] = rate
+            if isfinite(self._rate):
+                self._progress["lr"] = coded(self._rate, 3)
+        return dict(self._progress)
 
     # ------------------------------------------------------------------ page opened, reloaded, printed
 
@@ -298,7 +311,7 @@ class Panel(anywidget.AnyWidget):
                 state["snapshot"] = {
                     **self._state,
                     "steps": self._steps_so_far(),
-                    "progress": self._shown_progress(),
+                    "progress": self._shown_progress(time.monotonic()),
                 }
         return state
 
