@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, spoken, window
+from jupyter_lossacc.causes.cause import Cause, Window, evidence, not_tested, rounded, signed, spoken, window
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -112,8 +112,8 @@ def _judge(w: Window, first: float, last: float) -> Finding:
         verdict=verdict,
         share=Estimate(share, unit="share") if np.isfinite(share) and verdict != "rejected" else None,
         statement=_statement(w, change, last - first, artifact),
-        because=f"of its averaging: the mean over the samples changed by {last - first:+.3f} nats, the "
-        f"reported loss by {change:+.3f}",
+        because=f"of its averaging: the mean over the samples changed by {signed(last - first)} nats, the "
+        f"reported loss by {signed(change)}",
         evidence=(
             evidence(
                 "largest distance from the mean over samples", largest, "share", f"> {SMALL}", largest > SMALL
@@ -134,8 +134,8 @@ def _judge(w: Window, first: float, last: float) -> Finding:
         action=_action(w),
         experiment=Experiment(
             code=CODE_OF_POSITIONS if _of_positions(w) else CODE,
-            prediction=f"The value printed is {last:.4f} nats at epoch {w.end.epoch}.",
-            result=f"Computed from the records: {last:.4f} nats.",
+            prediction=f"The value printed is {rounded(last)} nats at epoch {w.end.epoch}.",
+            result=f"Computed from the records: {rounded(last)} nats.",
         ),
         strength=float(np.clip(abs(share), 0, 1)) if np.isfinite(share) else 0.0,
     )
@@ -166,8 +166,9 @@ def _statement(w: Window, reported: float, plain: float, artifact: float) -> str
     )
     return (
         f"From epoch {w.start.epoch} to {w.end.epoch} the reported {spoken(w.split)} loss changed by "
-        f"{reported:+.4f} nats, the mean of the samples' own losses by {plain:+.4f}: the averaging accounts "
-        f"for the difference of {artifact:+.4f}.{why}"
+        f"{signed(reported)} nats, the mean of the samples' own losses by {signed(plain)}: the averaging "
+        "accounts "
+        f"for the difference of {signed(artifact)}.{why}"
     )
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken, training_series
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    default_split,
+    evidence,
+    not_tested,
+    rounded,
+    spoken,
+    training_series,
+)
 from jupyter_lossacc.causes.repair import calibration_of
 from jupyter_lossacc.records import Episode, EpochSummary, Evidence, Experiment, Finding, Recording, Verdict
 from jupyter_lossacc.stats.noise import epoch_noise, trend_error
@@ -100,8 +108,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
                 "model = make_model(width=4 * width)"
             ),
             prediction=(
-                f"Capacity: {spoken(split)} loss falls clearly below {found.at.nll:.3f}. Noise: it stays "
-                f"within {0.02 * found.at.nll:.3f} nats of it while training loss falls further."
+                f"Capacity: {spoken(split)} loss falls clearly below {rounded(found.at.nll)}. Noise: it "
+                "stays "
+                f"within {rounded(0.02 * found.at.nll)} nats of it while training loss falls further."
             ),
         ),
         strength=0.2,
@@ -156,7 +165,7 @@ def _relative_error(passes: list[EpochSummary], width: int) -> float:
 
 def _statement(p: _Plateau, split: str) -> str:
     levels = (
-        f"{spoken(p.trained_on)} loss {p.train:.3f} and {spoken(split)} loss {p.at.nll:.3f} nats "
+        f"{spoken(p.trained_on)} loss {rounded(p.train)} and {spoken(split)} loss {rounded(p.at.nll)} nats "
         f"at epoch {p.at.epoch}"
     )
     if not p.holds:
@@ -168,7 +177,7 @@ def _statement(p: _Plateau, split: str) -> str:
         )
     return (
         f"Training and validation agree on a plateau ({levels}; guessing with the base rates gives "
-        f"{p.chance:.3f}), and the model is not too sure there: it has too little capacity, or the data "
+        f"{rounded(p.chance)}), and the model is not too sure there: it has too little capacity, or the data "
         "allow no less. These records cannot tell which; the experiment can."
     )
 

@@ -42,7 +42,9 @@ __all__ = [
     "percent",
     "points",
     "rising_window",
+    "rounded",
     "share_text",
+    "signed",
     "spoken",
     "training_series",
     "window",
@@ -298,15 +300,43 @@ def answers_one_class(s: EpochSummary) -> bool:
     return float(table.predicted.max() / table.predicted.sum()) >= ONE_ANSWER and s.accuracy <= base + 0.005
 
 
+def rounded(value: float, decimals: int = 3) -> str:
+    """Write a number with at most `decimals` decimals, and with at most three significant digits.
+
+    Examples
+    --------
+    >>> rounded(0.0126), rounded(1.4713), rounded(12345.6), rounded(99.96, 1)
+    ('0.013', '1.47', '12,300', '100')
+    """
+    if not np.isfinite(value):
+        return f"{value}"
+    short = float(f"{value:.3g}")
+    whole = len(f"{abs(short):.0f}") if abs(short) >= 1 else 0
+    if whole > 3:
+        return f"{short:,.0f}"
+    return f"{value:.{min(decimals, 3 - whole)}f}"
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """Write a difference like `rounded`, with its sign.
+
+    Examples
+    --------
+    >>> signed(1.261), signed(-0.02)
+    ('+1.26', '-0.020')
+    """
+    return ("" if value < 0 else "+") + rounded(value + 0.0, decimals)  # never "+-0"
+
+
 def percent(value: float, digits: int = 0) -> str:
     """Write a share as percent.
 
     Examples
     --------
-    >>> percent(0.618, 1)
-    '61.8 %'
+    >>> percent(0.618, 1), percent(1.0, 1)
+    ('61.8 %', '100 %')
     """
-    return f"{100 * value:.{digits}f} %"
+    return f"{rounded(100 * value, digits)} %"
 
 
 def points(change: float) -> str:
@@ -317,7 +347,7 @@ def points(change: float) -> str:
     >>> points(0.025)
     '+2.5 points'
     """
-    return f"{100 * change:+.1f} points"
+    return f"{signed(100 * change, 1)} points"
 
 
 def share_text(share: Estimate) -> str:

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from jupyter_lossacc.causes.cause import Cause, Window, epochs_of, evidence, not_tested, points, spoken
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    Window,
+    epochs_of,
+    evidence,
+    not_tested,
+    points,
+    rounded,
+    signed,
+    spoken,
+)
 from jupyter_lossacc.causes.wording import Followed, follow_classes, name_classes
 from jupyter_lossacc.records import (
     Counterfactual,
@@ -147,7 +157,7 @@ def _finding(followed: Followed, t: Trends) -> Finding:
         cause=ID,
         verdict=verdict,
         statement=_statement(w, t) + (_doubt(w, t) if verdict == "undecided" else ""),
-        because=f"classes part ways: {name_classes(w.recording, t.worse.tolist())} add {up:+.3f} nats"
+        because=f"classes part ways: {name_classes(w.recording, t.worse.tolist())} add {signed(up)} nats"
         if len(t.worse)
         else "",
         evidence=_evidence(t),
@@ -184,8 +194,10 @@ def _statement(w: Window, t: Trends) -> str:
     return (
         f"{spoken(w.split).capitalize()} {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
         "got worse and, along their trends, "
-        f"add {up:+.3f} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better and add "
-        f"{down:+.3f}; the recall of the first group changed by {points(_mean(t.recall, t.worse))}, of the "
+        f"add {signed(up)} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better "
+        "and add "
+        f"{signed(down)}; the recall of the first group changed by {points(_mean(t.recall, t.worse))}, "
+        "of the "
         f"second by {points(_mean(t.recall, t.better))}."
     )
 
@@ -194,11 +206,14 @@ def _doubt(w: Window, t: Trends) -> str:
     if not len(t.better):
         who = name_classes(w.recording, t.leaning.tolist())
         return (
-            f" Whether others still get better is not known: the fall of {who}, {-t.flow(t.leaning):.3f} "
+            f" Whether others still get better is not known: the fall of {who}, "
+            f"{rounded(-t.flow(t.leaning))} "
             "nats of the mean, is within chance class by class."
         )
     if min(t.flow(t.worse), -t.flow(t.better)) < t.least:
-        return f" One of the two is below {t.least:.3f} nats, which is too little to say that classes part."
+        return (
+            f" One of the two is below {rounded(t.least)} nats, which is too little to say that classes part."
+        )
     if w.loss_change < 0:
         return " The mean loss fell all the same."
     return " Over-confidence alone raises the losses of some classes more than those of others."
@@ -213,7 +228,7 @@ def _evidence(t: Trends) -> tuple[Evidence, ...]:
     small, large = min(up, down), max(up, down)
     balance = small / large if large > 0 else 0.0
     worse, better = _mean(t.recall, t.worse), _mean(t.recall, t.better)
-    bar = f"|z| > {t.critical:.1f}"
+    bar = f"|z| > {rounded(t.critical, 1)}"
     return (
         evidence("classes that get worse", float(len(t.worse)), "classes", bar, len(t.worse) > 0),
         evidence("classes that get better", float(len(t.better)), "classes", bar, len(t.better) > 0),

@@ -14,6 +14,7 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rounded,
     share_text,
     spoken,
 )
@@ -114,7 +115,8 @@ def _balanced(ratio: float) -> Finding:
     return Finding(
         cause=CAUSE.id,
         verdict="rejected",
-        statement=f"The classes trained on are balanced: the largest has {ratio:.1f} times the samples "
+        statement=f"The classes trained on are balanced: the largest has {rounded(ratio, 1)} times the "
+        "samples "
         "of the smallest.",
         evidence=(evidence("largest to smallest class trained on", ratio, "1", f">= {MIN_RATIO:g}", False),),
     )
@@ -212,8 +214,10 @@ def _statement(rare: Rare, w: Window, stuck: bool) -> str:
         )
     return (
         f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the "
-        f"mean loss went from {rare.loss[0]:.2f} to {rare.loss[1]:.2f} (elsewhere {rare.other_loss[0]:.2f} "
-        f"to {rare.other_loss[1]:.2f}), while {percent(rare.recall[1])} of these samples are found at the "
+        f"mean loss went from {rounded(rare.loss[0], 2)} to {rounded(rare.loss[1], 2)} (elsewhere "
+        f"{rounded(rare.other_loss[0], 2)} "
+        f"to {rounded(rare.other_loss[1], 2)}), while {percent(rare.recall[1])} of these samples are found "
+        "at the "
         "end, "
         f"against {percent(rare.other_recall[1])} elsewhere."
     )
@@ -227,7 +231,9 @@ def _evidence(rare: Rare, w: Window, stuck: bool) -> tuple[Evidence, ...]:
     return (
         evidence("largest to smallest class trained on", rare.ratio, "1", f">= {MIN_RATIO:g}", True),
         evidence("rare classes' share of evaluated samples", rare.evaluated, "share", "", True),
-        evidence(f"rare classes' share of the {what}", rare.share.value, "share", f"> {bar:.2f}", carried),
+        evidence(
+            f"rare classes' share of the {what}", rare.share.value, "share", f"> {rounded(bar, 2)}", carried
+        ),
         evidence("rare classes' loss change against its sampling error", rare.z, "z", z_bar, moved),
         evidence("recall of rare classes at the start", rare.recall[0], "share", "", behind),
         evidence("recall of rare classes at the end", rare.recall[1], "share", "", behind),

@@ -12,6 +12,8 @@ from jupyter_lossacc.causes.cause import (
     epochs_of,
     evidence,
     not_tested,
+    rounded,
+    signed,
     spoken,
     window,
 )
@@ -99,8 +101,8 @@ def _split(w: Window, first: Floats, last: Floats) -> Finding:
         verdict=verdict,
         share=Estimate(by_weights / total, unit="share") if abs(total) > 1e-12 else None,
         statement=_statement(w, changed, by_weights, by_samples),
-        because=f"its class weights changed: they account for {by_weights:+.3f} nats, the samples for "
-        f"{by_samples:+.3f}",
+        because=f"its class weights changed: they account for {signed(by_weights)} nats, the samples for "
+        f"{signed(by_samples)}",
         evidence=_evidence(changed, by_weights, by_samples),
         counterfactual=Counterfactual(
             name=f"reported {spoken(w.split)} loss at epoch {w.end.epoch} with the weights of epoch "
@@ -111,16 +113,17 @@ def _split(w: Window, first: Floats, last: Floats) -> Finding:
         action=(
             "Do not read a loss across a change of its weights: evaluate with fixed (or no) weights, and "
             "keep the "
-            f"schedule for training. The unweighted loss went from {w.start.nll:.3f} to {w.end.nll:.3f} "
+            f"schedule for training. The unweighted loss went from {rounded(w.start.nll)} to "
+            f"{rounded(w.end.nll)} "
             "and balanced "
-            f"accuracy from {w.start.balanced_accuracy:.3f} to {w.end.balanced_accuracy:.3f}."
+            f"accuracy from {rounded(w.start.balanced_accuracy)} to {rounded(w.end.balanced_accuracy)}."
         ),
         experiment=Experiment(
             code="evaluation_criterion = nn.CrossEntropyLoss()  # no weights: comparable between epochs\n",
             prediction=f"The {spoken(w.split)} loss between epochs {w.start.epoch} and {w.end.epoch} "
             "changes by "
-            f"{w.loss_change:+.3f} instead of {w.end.reported_loss - w.start.reported_loss:+.3f}.",
-            result=f"Computed from the records: {w.loss_change:+.3f} nats unweighted.",
+            f"{signed(w.loss_change)} instead of {signed(w.end.reported_loss - w.start.reported_loss)}.",
+            result=f"Computed from the records: {signed(w.loss_change)} nats unweighted.",
         ),
         strength=float(np.clip(abs(by_weights) / max(abs(by_weights) + abs(by_samples), 1e-12), 0, 1)),
     )
@@ -136,10 +139,11 @@ def _verdict(changed: float, by_weights: float, by_samples: float) -> Verdict:
 
 def _statement(w: Window, changed: float, by_weights: float, by_samples: float) -> str:
     return (
-        f"The class weights of the {spoken(w.split)} criterion changed by a factor of up to {changed:.2f} "
-        f"{epochs_of(w)}: of the change of the reported loss the weights account for {by_weights:+.3f} "
+        f"The class weights of the {spoken(w.split)} criterion changed by a factor of up to "
+        f"{rounded(changed, 2)} "
+        f"{epochs_of(w)}: of the change of the reported loss the weights account for {signed(by_weights)} "
         "nats and "
-        f"the samples for {by_samples:+.3f}."
+        f"the samples for {signed(by_samples)}."
     )
 
 

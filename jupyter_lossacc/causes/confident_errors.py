@@ -16,6 +16,7 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     rising_window,
+    rounded,
     spoken,
 )
 from jupyter_lossacc.causes.cause import share_text as text
@@ -163,8 +164,9 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
         return f"{who}: more than the {percent(FEW)} that could count as a few samples carrying {what}."
     return (
         f"{who}; the {len(few.rows)} that were so at epoch {few.chosen_at} carry {text(few.share)} of "
-        f"{what}: without them it would have gone from {few.rest_before:.3f} to {few.rest_after:.3f} nats "
-        f"instead of {w.start.nll:.3f} to {w.end.nll:.3f}."
+        f"{what}: without them it would have gone from {rounded(few.rest_before)} to "
+        f"{rounded(few.rest_after)} nats "
+        f"instead of {rounded(w.start.nll)} to {rounded(w.end.nll)}."
     )
 
 
@@ -191,8 +193,9 @@ def _experiment(w: Window, few: _Few) -> Experiment:
         prediction="Without these samples the mean loss stays close to its lowest value.",
         result=(
             f"Done from the records: without {len(few.rows)} samples the loss goes from "
-            f"{few.rest_before:.3f} to {few.rest_after:.3f} nats; with them from {w.start.nll:.3f} to "
-            f"{w.end.nll:.3f}."
+            f"{rounded(few.rest_before)} to {rounded(few.rest_after)} nats; with them from "
+            f"{rounded(w.start.nll)} to "
+            f"{rounded(w.end.nll)}."
         ),
     )
 

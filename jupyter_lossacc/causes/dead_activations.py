@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, rounded
 from jupyter_lossacc.records import (
     Episode,
     EpochSummary,
@@ -125,7 +125,7 @@ def _experiment(loss: float, kinds: str) -> Experiment:
             "leaky(model)\n"
         ),
         prediction="With LeakyReLU and otherwise the same code, the training loss falls below "
-        f"{loss:.3f}. If it "
+        f"{rounded(loss)}. If it "
         "stays there, the units are not what holds it up.",
     )
 

@@ -6,7 +6,7 @@ from math import e, log
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, spoken
+from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, rounded, spoken
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -95,10 +95,11 @@ def _supported(last: EpochSummary) -> Finding:
         verdict="supported",
         statement=(
             f"Every {spoken(last.split)} output passed to {last.loss.name} already is a probability, and the "
-            f"criterion applies another {layer}: with {k} classes the loss cannot fall below {lowest:.3f} "
-            f"nats however right the model is; at epoch {last.epoch} it is {last.reported_loss:.3f}."
+            f"criterion applies another {layer}: with {k} classes the loss cannot fall below "
+            f"{rounded(lowest)} "
+            f"nats however right the model is; at epoch {last.epoch} it is {rounded(last.reported_loss)}."
         ),
-        because=f"the {layer} is applied twice, and the loss cannot fall below {lowest:.3f} nats",
+        because=f"the {layer} is applied twice, and the loss cannot fall below {rounded(lowest)} nats",
         evidence=(
             evidence("criterion's input on the simplex", 1.0, "truth", "", True),
             evidence("reported loss above the floor", last.reported_loss - lowest, "nats", ">= 0", True),
@@ -120,7 +121,8 @@ def _supported(last: EpochSummary) -> Finding:
                 f"criterion = {call}()\n"
             ),
             prediction=(
-                f"The loss falls below {lowest:.3f} during training, and gradients are larger: the model "
+                f"The loss falls below {rounded(lowest)} during training, and gradients are larger: the "
+                "model "
                 "learns "
                 "faster and usually ends more accurate."
             ),

@@ -15,6 +15,8 @@ from jupyter_lossacc.causes.cause import (
     percent,
     points,
     rising_window,
+    rounded,
+    signed,
     spoken,
     training_series,
     window,
@@ -143,7 +145,7 @@ def _nothing_learned(last: EpochSummary) -> str:
     what = (
         f"(nearly) every {spoken(last.split)} sample is given the same class"
         if answers_one_class(last)
-        else f"the {spoken(last.split)} loss ({last.nll:.3f} nats) is no lower than that of always "
+        else f"the {spoken(last.split)} loss ({rounded(last.nll)} nats) is no lower than that of always "
         "stating the class proportions"
     )
     return (
@@ -155,18 +157,20 @@ def _nothing_learned(last: EpochSummary) -> str:
 def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
     if not m.loss_rises:
-        nats = f"{m.loss_wobble:.3f}" if m.loss_wobble >= 0.0005 else "under 0.001"
+        nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
         return (
             f"Nothing unusual: {split} loss and accuracy do not part beyond their wobble from epoch to epoch "
-            f"({nats} nats, {100 * m.accuracy_wobble:.1f} points)."
+            f"({nats} nats, {rounded(100 * m.accuracy_wobble, 1)} points)."
         )
     enough = m.n_needed > w.end.n_samples and m.accuracy_rises
     needed = f" About {m.n_needed:,} samples would decide it." if enough else ""
     return (
-        f"{split.capitalize()} loss has risen by {m.loss:.3f} nats since epoch {w.start.epoch}; accuracy "
-        f"moved by {points(m.accuracy.value)} (95 % interval {100 * m.accuracy.low:+.1f} to "
-        f"{100 * m.accuracy.high:+.1f}), and with {w.end.n_samples:,} samples and a wobble of "
-        f"{100 * m.accuracy_wobble:.1f} points it is not decided whether it rises, stays or falls.{needed}"
+        f"{split.capitalize()} loss has risen by {rounded(m.loss)} nats since epoch {w.start.epoch}; "
+        "accuracy "
+        f"moved by {points(m.accuracy.value)} (95 % interval {signed(100 * m.accuracy.low, 1)} to "
+        f"{signed(100 * m.accuracy.high, 1)}), and with {w.end.n_samples:,} samples and a wobble of "
+        f"{rounded(100 * m.accuracy_wobble, 1)} points it is not decided whether it rises, stays or "
+        f"falls.{needed}"
     )
 
 

@@ -14,7 +14,9 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     points,
+    rounded,
     share_text,
+    signed,
     spoken,
     window,
 )
@@ -130,16 +132,18 @@ def _verdict(w: Window, o: Outcomes) -> Verdict:
 
 def _statement(w: Window, o: Outcomes, forecast: Forecast | None) -> str:
     text = (
-        f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} at constant "
+        f"{spoken(w.split).capitalize()} loss falls by {rounded(-w.loss_change)} nats {epochs_of(w)} at "
+        "constant "
         f"accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right predictions "
-        f"that became surer, and the median margin moved by {o.margin_change:+.2f}."
+        f"that became surer, and the median margin moved by {signed(o.margin_change, 2)}."
     )
     if forecast is None:
         return text
     return (
         f"{text} Margins carried on along their slopes give an accuracy of {percent(forecast.accuracy, 1)} "
-        f"in {forecast.ahead} epochs (in {forecast.n_tests} back-tests off by {100 * forecast.error:.1f} "
-        f"points, against {100 * forecast.no_change_error:.1f} for assuming no change)."
+        f"in {forecast.ahead} epochs (in {forecast.n_tests} back-tests off by "
+        f"{rounded(100 * forecast.error, 1)} "
+        f"points, against {rounded(100 * forecast.no_change_error, 1)} for assuming no change)."
     )
 
 
@@ -164,7 +168,7 @@ def _prediction(forecast: Forecast | None, w: Window) -> str:
             "better in this run than assuming no change, or too few epochs are there to test it."
         )
     end = w.end.epoch + forecast.ahead
-    error = f"{100 * forecast.error:.1f} points"
+    error = f"{rounded(100 * forecast.error, 1)} points"
     return f"Accuracy near {percent(forecast.accuracy, 1)} at epoch {end}, give or take {error}."
 
 

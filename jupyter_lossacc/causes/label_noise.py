@@ -13,6 +13,7 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rounded,
     spoken,
     window,
 )
@@ -143,7 +144,7 @@ def _share(recording: Recording, episode: Episode | None, doubtful: NDArray[np.i
 
 def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> str:
     where = f"at epoch {n.at.epoch}"
-    rate = f"{percent(n.floor.flip_rate, 1)} [{100 * n.low:.1f}, {100 * n.high:.1f}]"
+    rate = f"{percent(n.floor.flip_rate, 1)} [{rounded(100 * n.low, 1)}, {rounded(100 * n.high, 1)}]"
     if verdict == "rejected":
         return (
             f"No sign of randomly wrong {spoken(split)} labels {where}: the best-fitting rate is {rate}. "
@@ -158,7 +159,7 @@ def _statement(n: Noise, c: Comparison | None, split: str, verdict: Verdict) -> 
         return f"{rate} of wrong {spoken(split)} labels would fit {where}; no sample was kept to look at."
     sure = (
         f"of {n.sure.n_sure:,} predictions that stay at least {percent(SURE)} sure, {n.sure.observed} "
-        f"contradict the label where {n.sure.expected:.1f} were to be expected"
+        f"contradict the label where {rounded(n.sure.expected, 1)} were to be expected"
     )
     if verdict == "undecided":
         piled = (

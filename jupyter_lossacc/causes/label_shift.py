@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2_contingency
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, spoken
+from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, percent, rounded, spoken
 from jupyter_lossacc.causes.wording import name_classes, support_of, trained_support
 from jupyter_lossacc.records import Counterfactual, Episode, EpochSummary, Experiment, Finding, Recording
 
@@ -103,8 +103,8 @@ def _experiment(where: str, reweighted: Counterfactual | None) -> Experiment:
         "does not change, the difference of proportions is not what drives the loss.",
         result=""
         if reweighted is None
-        else f"Reweighted from the records: {reweighted.name} is {reweighted.value:.3f} instead of "
-        f"{reweighted.actual:.3f} nats.",
+        else f"Reweighted from the records: {reweighted.name} is {rounded(reweighted.value)} instead of "
+        f"{rounded(reweighted.actual)} nats.",
     )
 
 

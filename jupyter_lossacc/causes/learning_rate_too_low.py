@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
+from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent, rounded
 from jupyter_lossacc.causes.optimisation import descent_of
 from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording, Verdict
 
@@ -57,7 +57,8 @@ def _statement(d: Descent) -> str:
     if d.longest_update >= ORDINARY > d.update_ratio and d.end > HIGH:
         tried = f"; earlier a step changed them by {100 * d.longest_update:.2g} %, which brought no more"
     return (
-        f"After {len(d.loss)} epochs the training loss is {d.loss[-1]:.3f}, {percent(d.end)} of where it "
+        f"After {len(d.loss)} epochs the training loss is {rounded(d.loss[-1])}, {percent(d.end)} of "
+        "where it "
         f"began; a step changes the weights by {100 * d.update_ratio:.2g} % of their length (learning rate "
         f"{d.learning_rate:.2g}){tried}."
     )
@@ -107,7 +108,7 @@ def _experiment(d: Descent) -> Experiment:
             '    group["lr"] *= 10\n'
         ),
         prediction=(
-            f"In the same number of epochs the training loss ends clearly below {d.loss[-1]:.3f}. If it "
+            f"In the same number of epochs the training loss ends clearly below {rounded(d.loss[-1])}. If it "
             "does not "
             "move either, look at the gradients (dead units, detached tensors) and at the data."
         ),

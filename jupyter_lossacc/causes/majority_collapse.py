@@ -15,6 +15,7 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rounded,
     spoken,
     training_series,
 )
@@ -193,15 +194,16 @@ def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str
         return f"Only {c.others} {where} samples are not {who}; at least {MIN_OTHERS} are needed to tell."
     if c.predicted >= ONE_ANSWER and c.ratio < MIN_RATIO:
         return (
-            f"At epoch {epoch} {percent(c.predicted, 1)} of the {where} predictions are {who}, but the "
+            f"At epoch {epoch}, {percent(c.predicted, 1)} of the {where} predictions are {who}, but the "
             "classes are "
             "balanced: answering one of them does not pay, so the optimisation is the place to look."
         )
     return (
-        f"At epoch {epoch} {percent(c.predicted, 1)} of the {where} predictions are {who} and accuracy is "
+        f"At epoch {epoch}, {percent(c.predicted, 1)} of the {where} predictions are {who} and accuracy is "
         f"{percent(c.accuracy, 1)}, where always answering the largest class gives "
         f"{percent(c.base_rate, 1)}; {percent(c.found, 1)} of the {c.others} other samples are found. The "
-        f"loss is {c.nll:.3f} nats; stating the class proportions every time would give {c.chance:.3f}."
+        f"loss is {rounded(c.nll)} nats; stating the class proportions every time would give "
+        f"{rounded(c.chance)}."
         f"{_doubt(c, who)}"
     )
 
@@ -227,7 +229,7 @@ def _doubt(c: Collapse, who: str) -> str:
         )
     if c.learning:
         return (
-            f" But with calibration repaired the loss is {c.calibrated:.3f}: the probabilities tell the "
+            f" But with calibration repaired the loss is {rounded(c.calibrated)}: the probabilities tell the "
             "classes apart, and it is a matter of the threshold."
         )
     return ""

@@ -13,6 +13,8 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rounded,
+    signed,
     spoken,
     window,
 )
@@ -123,12 +125,14 @@ def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
         verdict=verdict,
         statement=(
             f"Among the right {spoken(w.split)} samples at epoch {w.end.epoch}, the rank correlation of "
-            f"margin and reported loss ({name}) is {rank:+.2f}{rose}; for a loss that follows the likelihood "
-            f"it is near -1. The reported loss changed by {moved:+.3f} while the negative log-likelihood of "
-            f"the same predictions changed by {w.loss_change:+.3f} nats."
+            f"margin and reported loss ({name}) is {signed(rank, 2)}{rose}; for a loss that follows the "
+            "likelihood "
+            f"it is near -1. The reported loss changed by {signed(moved)} while the negative "
+            "log-likelihood of "
+            f"the same predictions changed by {signed(w.loss_change)} nats."
         ),
-        because=f"the criterion ({name}) does not follow the likelihood: it changed by {moved:+.3f} while "
-        f"the negative log-likelihood changed by {w.loss_change:+.3f} nats",
+        because=f"the criterion ({name}) does not follow the likelihood: it changed by {signed(moved)} while "
+        f"the negative log-likelihood changed by {signed(w.loss_change)} nats",
         evidence=_evidence(rank, against),
         counterfactual=Counterfactual(
             name=f"{spoken(w.split)} loss at epoch {w.end.epoch} as negative log-likelihood",
@@ -145,9 +149,10 @@ def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
                 "criterion = nn.CrossEntropyLoss()  # receives logits\n"
                 "brier = ((logits.softmax(1) - F.one_hot(targets, logits.shape[1])) ** 2).sum(1).mean()\n"
             ),
-            prediction=f"Both change like the negative log-likelihood ({w.loss_change:+.3f} nats between "
-            f"epochs {w.start.epoch} and {w.end.epoch}), not like the reported loss ({moved:+.3f}).",
-            result=f"Negative log-likelihood from the records: {w.start.nll:.3f} to {w.end.nll:.3f} nats.",
+            prediction=f"Both change like the negative log-likelihood ({signed(w.loss_change)} nats between "
+            f"epochs {w.start.epoch} and {w.end.epoch}), not like the reported loss ({signed(moved)}).",
+            result=f"Negative log-likelihood from the records: {rounded(w.start.nll)} to "
+            f"{rounded(w.end.nll)} nats.",
         ),
         strength=float(np.clip((rank + 1) / 2, 0, 1)),
     )

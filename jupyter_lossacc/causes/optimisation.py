@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import evidence, percent
+from jupyter_lossacc.causes.cause import evidence, percent, rounded
 from jupyter_lossacc.causes.wording import trained_support
 from jupyter_lossacc.stats.descent import LONG, Descent, describe_descent
 
@@ -135,7 +135,7 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
 
 def aim(d: Descent) -> str:
     """Say what a better training should end below: the level now, where there is one."""
-    return f"well below {d.loss[-1]:.3f}" if np.isfinite(d.loss[-1]) else "as a finite number"
+    return f"well below {rounded(d.loss[-1])}" if np.isfinite(d.loss[-1]) else "as a finite number"
 
 
 def course(d: Descent) -> str:
@@ -144,7 +144,9 @@ def course(d: Descent) -> str:
     finite = d.loss[np.isfinite(d.loss)]
     if d.broken_step >= 0:
         before = (
-            f"; in the last epoch before, the mean training loss was {finite[-1]:.3f}" if len(finite) else ""
+            f"; in the last epoch before, the mean training loss was {rounded(finite[-1])}"
+            if len(finite)
+            else ""
         )
         climbed = f", after it rose {d.climb:.2g}-fold in a few steps" if d.climb > 10 else ""
         return f"The loss is not finite from step {d.broken_step} on{climbed}{before} {with_what}."
@@ -152,11 +154,13 @@ def course(d: Descent) -> str:
         [f"rose in {percent(d.rise_share)} of the epochs after the first fifth"] if d.rise_share > 0 else []
     )
     if d.peak > 1.05:
-        told.append(f"peaked at {d.peak:.1f} times its start")
+        told.append(f"peaked at {rounded(d.peak, 1)} times its start")
     if np.isfinite(d.progress):
         told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")
     return (
-        f"The mean training loss went from {d.loss[0]:.3f} in the first epoch to {d.loss[-1]:.3f} in the last"
+        f"The mean training loss went from {rounded(d.loss[0])} in the first epoch to "
+        f"{rounded(d.loss[-1])} in "
+        "the last"
         f"{'; it ' if told else ''}{', '.join(told)} {with_what}.{_killed(d)}"
     )
 

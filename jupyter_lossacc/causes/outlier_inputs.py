@@ -14,6 +14,7 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     percent,
+    rounded,
     spoken,
 )
 from jupyter_lossacc.records import (
@@ -131,12 +132,12 @@ def _statement(far: _Far, at: EpochSummary, verdict: Verdict) -> str:
     if verdict == "rejected":
         return (
             f"No few inputs stand apart at epoch {at.epoch}: {who} have a margin beyond {FAR:.0f} times the "
-            f"typical {far.typical:.2f}, and they hold {percent(far.share)} of the loss."
+            f"typical {rounded(far.typical, 2)}, and they hold {percent(far.share)} of the loss."
         )
     return (
         f"{who} ({percent(far.amount, 1)}) get logits more than {FAR:.0f} times as large as is typical and "
-        f"hold {percent(far.share)} of the loss at epoch {at.epoch}; without them it is {far.rest:.3f} "
-        f"instead of {at.nll:.3f} nats."
+        f"hold {percent(far.share)} of the loss at epoch {at.epoch}; without them it is {rounded(far.rest)} "
+        f"instead of {rounded(at.nll)} nats."
     )
 
 
@@ -166,7 +167,7 @@ def _experiment(split: str, far: _Far, at: EpochSummary) -> Experiment:
         prediction="The listed inputs have values far beyond the median of the others.",
         result=(
             f"Left out from the records: without these {len(far.rows)} samples the loss at epoch "
-            f"{at.epoch} is {far.rest:.3f} instead of {at.nll:.3f} nats."
+            f"{at.epoch} is {rounded(far.rest)} instead of {rounded(at.nll)} nats."
         )
         if len(far.rows)
         else "",

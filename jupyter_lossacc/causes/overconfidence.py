@@ -15,7 +15,9 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     percent,
     rising_window,
+    rounded,
     share_text,
+    signed,
     spoken,
 )
 from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
@@ -70,7 +72,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 
 def _action(w: Window, b: Miscalibration, episode: Episode | None) -> str:
     repair_it = (
-        f"divide its logits by the temperature ({b.temperature:.2f} at epoch {w.end.epoch}), which changes "
+        f"divide its logits by the temperature ({rounded(b.temperature, 2)} at epoch {w.end.epoch}), which "
+        "changes "
         "no prediction"
     )
     direction = _accuracy_moved(w, episode)
@@ -127,14 +130,17 @@ def _statement(w: Window, r: Repair, *, level: bool) -> str:
     a, b = r.before, r.after
     if level:
         return (
-            f"At epoch {w.end.epoch} the {spoken(w.split)} loss is {b.nll:.3f} nats; dividing the logits by "
-            f"{b.temperature:.2f} alone would make it {b.repaired:.3f}, with the same accuracy."
+            f"At epoch {w.end.epoch} the {spoken(w.split)} loss is {rounded(b.nll)} nats; dividing the "
+            "logits by "
+            f"{rounded(b.temperature, 2)} alone would make it {rounded(b.repaired)}, with the same accuracy."
         )
     change = "rises" if w.loss_change > 0 else "changes"
     return (
-        f"{spoken(w.split).capitalize()} loss {change} by {w.loss_change:+.3f} nats {epochs_of(w)}; with the "
-        f"logits rescaled by one temperature per epoch ({a.temperature:.2f}, then {b.temperature:.2f}) it "
-        f"changes by {b.repaired - a.repaired:+.3f}, so {share_text(r.share)} of the change is "
+        f"{spoken(w.split).capitalize()} loss {change} by {signed(w.loss_change)} nats {epochs_of(w)}; "
+        "with the "
+        f"logits rescaled by one temperature per epoch ({rounded(a.temperature, 2)}, then "
+        f"{rounded(b.temperature, 2)}) it "
+        f"changes by {signed(b.repaired - a.repaired)}, so {share_text(r.share)} of the change is "
         "miscalibration."
     )
 
@@ -189,12 +195,13 @@ def _experiment(w: Window, r: Repair) -> Experiment:
             "print(log_t.exp().item(), F.cross_entropy(logits / log_t.exp(), targets).item())"
         ),
         prediction=(
-            f"A temperature well above 1 (here about {b.temperature:.2f}), a loss clearly below {b.nll:.3f}, "
+            f"A temperature well above 1 (here about {rounded(b.temperature, 2)}), a loss clearly below "
+            f"{rounded(b.nll)}, "
             "and not one prediction changed."
         ),
         result=(
-            f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
-            f"{b.nll:.3f} -> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy "
+            f"Done from the records of epoch {w.end.epoch}: temperature {rounded(b.temperature, 2)}, loss "
+            f"{rounded(b.nll)} -> {rounded(b.repaired)} nats (cross-fitted over 5 folds), accuracy "
             f"{percent(w.end.accuracy, 1)} unchanged."
         ),
     )

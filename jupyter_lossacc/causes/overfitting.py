@@ -16,7 +16,9 @@ from jupyter_lossacc.causes.cause import (
     not_tested,
     points,
     rising_window,
+    rounded,
     share_text,
+    signed,
     spoken,
     training_series,
 )
@@ -153,10 +155,13 @@ def _loses_accuracy(w: Window) -> bool:
 def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
     a, b = r.before, r.after
     which = spoken(training_series(w.recording)[0].split) if train is not None else ""
-    beside = "" if train is None else f" while {which} loss goes from {train[0]:.3f} to {train[1]:.3f}"
+    beside = (
+        "" if train is None else f" while {which} loss goes from {rounded(train[0])} to {rounded(train[1])}"
+    )
     return (
         f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from "
-        f"{a.repaired:.3f} to {b.repaired:.3f} nats ({r.refinement.value:+.3f}) {epochs_of(w)}{beside}; "
+        f"{rounded(a.repaired)} to {rounded(b.repaired)} nats ({signed(r.refinement.value)}) "
+        f"{epochs_of(w)}{beside}; "
         f"accuracy changes by {points(w.accuracy_change)}."
     )
 

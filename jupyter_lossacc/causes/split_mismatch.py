@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import ks_2samp
 
-from jupyter_lossacc.causes.cause import Cause, default_split, evidence, not_tested, spoken
+from jupyter_lossacc.causes.cause import (
+    Cause,
+    default_split,
+    evidence,
+    not_tested,
+    percent,
+    rounded,
+    signed,
+    spoken,
+)
 from jupyter_lossacc.records import (
     Counterfactual,
     Episode,
@@ -81,13 +90,14 @@ def _compare(pair: tuple[EpochSummary, EpochSummary], both: tuple[Predictions, P
         cause=ID,
         verdict=verdict,
         statement=(
-            f"At epoch {pair[0].epoch} the mean loss is {a.mean():.3f} on {len(a)} {names[0]} samples and "
-            f"{b.mean():.3f} on {len(b)} {names[1]} samples ({z:+.1f} standard errors), accuracy "
-            f"{100 * pair[0].accuracy:.1f} % and {100 * pair[1].accuracy:.1f} %."
+            f"At epoch {pair[0].epoch} the mean loss is {rounded(a.mean())} on {len(a)} {names[0]} "
+            "samples and "
+            f"{rounded(b.mean())} on {len(b)} {names[1]} samples ({signed(z, 1)} standard errors), accuracy "
+            f"{percent(pair[0].accuracy, 1)} and {percent(pair[1].accuracy, 1)}."
         ),
         because=f"{names[0]} is not like {names[1]}: at epoch {pair[0].epoch} their losses are "
-        f"{a.mean():.3f} and "
-        f"{b.mean():.3f}",
+        f"{rounded(a.mean())} and "
+        f"{rounded(b.mean())}",
         evidence=(
             evidence("p of equal loss distributions (Kolmogorov-Smirnov)", p, "1", f"< {LEVEL:g}", p < LEVEL),
             evidence("difference of the mean losses", z, "z", f"beyond {FAR:g}", abs(z) > FAR),
@@ -121,7 +131,7 @@ def _experiment(low: float, high: float) -> Experiment:
         ),
         prediction="After pooling and splitting again the two losses agree within their sampling "
         "error, at a "
-        f"value between {low:.3f} and {high:.3f}.",
+        f"value between {rounded(low)} and {rounded(high)}.",
     )
 
 

@@ -14,7 +14,9 @@ from jupyter_lossacc.causes.cause import (
     evidence,
     not_tested,
     points,
+    rounded,
     share_text,
+    signed,
     spoken,
     window,
 )
@@ -85,10 +87,11 @@ def _learned(w: Window) -> float:
 def _statement(w: Window, o: Outcomes) -> str:
     parts = o.parts
     return (
-        f"{spoken(w.split).capitalize()} loss falls by {-w.loss_change:.3f} nats {epochs_of(w)} while "
+        f"{spoken(w.split).capitalize()} loss falls by {rounded(-w.loss_change)} nats {epochs_of(w)} while "
         f"accuracy changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
-        f"{parts.wrong:+.3f} nats, right predictions {parts.right:+.3f}, the change in how many are wrong "
-        f"{parts.composition:+.3f}."
+        f"{signed(parts.wrong)} nats, right predictions {signed(parts.right)}, the change in how many "
+        "are wrong "
+        f"{signed(parts.composition)}."
     )
 
 
@@ -131,9 +134,10 @@ def _experiment(w: Window, parts: Outcome) -> Experiment:
         ),
         prediction="From the first to the second epoch the first number falls, the last one rises.",
         result=(
-            f"Done from the records {epochs_of(w)}: wrong ones less sure {parts.wrong:+.3f} nats, right ones "
-            f"{parts.right:+.3f}, more (or fewer) wrong {parts.composition:+.3f}; together "
-            f"{w.loss_change:+.3f}."
+            f"Done from the records {epochs_of(w)}: wrong ones less sure {signed(parts.wrong)} nats, "
+            "right ones "
+            f"{signed(parts.right)}, more (or fewer) wrong {signed(parts.composition)}; together "
+            f"{signed(w.loss_change)}."
         ),
     )
 

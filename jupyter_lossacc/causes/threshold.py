@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jupyter_lossacc.causes.cause import percent
 from jupyter_lossacc.causes.wording import name_classes
 from jupyter_lossacc.stats.calibration import fold_of
 from jupyter_lossacc.stats.classes import balanced_threshold
@@ -33,7 +34,7 @@ class Moved(NamedTuple):
         return (
             f"Done from the records: {name_classes(recording, [1])} from a probability of "
             f"{self.probability:.3g} on (chosen on four fifths of the samples, measured on the rest) gives a "
-            f"balanced accuracy of {100 * self.after:.1f} % instead of {100 * self.before:.1f} %."
+            f"balanced accuracy of {percent(self.after, 1)} instead of {percent(self.before, 1)}."
         )
 
 

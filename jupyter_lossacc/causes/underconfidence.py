@@ -16,7 +16,9 @@ from jupyter_lossacc.causes.cause import (
     percent,
     points,
     rising_window,
+    rounded,
     share_text,
+    signed,
     spoken,
 )
 from jupyter_lossacc.causes.repair import Repair, calibrated_curve, repair
@@ -71,7 +73,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         action=(
             "Look for what holds the probabilities down: label smoothing, mixup, strong weight decay or "
             "dropout, a loss other than cross-entropy. It does no harm to accuracy; where probabilities "
-            f"matter, divide the logits by {b.temperature:.2f} or weaken it. Input noise or augmentation and "
+            f"matter, divide the logits by {rounded(b.temperature, 2)} or weaken it. Input noise or "
+            "augmentation and "
             "more epochs suit it well."
         ),
         experiment=_experiment(w, b),
@@ -96,9 +99,11 @@ def _verdict(w: Window, r: Repair) -> Verdict:
 def _statement(w: Window, r: Repair) -> str:
     a, b = r.before, r.after
     return (
-        f"{spoken(w.split).capitalize()} loss changes by {w.loss_change:+.3f} nats {epochs_of(w)} and "
-        f"accuracy by {points(w.accuracy_change)}; the best temperature goes from {a.temperature:.2f} to "
-        f"{b.temperature:.2f}, and with it repaired the loss changes by {b.repaired - a.repaired:+.3f}: "
+        f"{spoken(w.split).capitalize()} loss changes by {signed(w.loss_change)} nats {epochs_of(w)} and "
+        f"accuracy by {points(w.accuracy_change)}; the best temperature goes from "
+        f"{rounded(a.temperature, 2)} to "
+        f"{rounded(b.temperature, 2)}, and with it repaired the loss changes by "
+        f"{signed(b.repaired - a.repaired)}: "
         f"{share_text(r.share)} of the change is miscalibration."
     )
 
@@ -137,12 +142,13 @@ def _experiment(w: Window, b: Miscalibration) -> Experiment:
         code=(
             f"# logits, targets: {spoken(w.split)} set, model in eval mode, gradients off\n"
             f"print(F.cross_entropy(logits, targets).item(),\n"
-            f"      F.cross_entropy(logits / {b.temperature:.2f}, targets).item())"
+            f"      F.cross_entropy(logits / {rounded(b.temperature, 2)}, targets).item())"
         ),
-        prediction=f"The second number is close to {b.repaired:.3f}, clearly below the first.",
+        prediction=f"The second number is close to {rounded(b.repaired)}, clearly below the first.",
         result=(
-            f"Done from the records of epoch {w.end.epoch}: temperature {b.temperature:.2f}, loss "
-            f"{b.nll:.3f} -> {b.repaired:.3f} nats (cross-fitted over 5 folds), accuracy unchanged at "
+            f"Done from the records of epoch {w.end.epoch}: temperature {rounded(b.temperature, 2)}, loss "
+            f"{rounded(b.nll)} -> {rounded(b.repaired)} nats (cross-fitted over 5 folds), accuracy "
+            "unchanged at "
             f"{percent(w.end.accuracy, 1)}."
         ),
     )

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import answers_one_class, default_split, percent, spoken
+from jupyter_lossacc.causes.cause import answers_one_class, default_split, percent, rounded, spoken
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from jupyter_lossacc.stats.estimate import Estimate
@@ -158,21 +158,23 @@ def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
     rank = f"is the lowest (accuracy {percent(best.accuracy, 1)})."
     if chosen != curve.lowest:
         rank = (
-            f"equals the lowest ({curve.chosen_by[curve.lowest]:.3f} at epoch {lowest.epoch}) within chance, "
+            f"equals the lowest ({rounded(curve.chosen_by[curve.lowest])} at epoch {lowest.epoch}) within "
+            "chance, "
             f"and its accuracy of {percent(best.accuracy, 1)} is the highest: of equivalent epochs the most "
             "accurate is taken."
         )
     if not curve.calibrated:
         return (
-            f"{keep}, {value:.3f} nats, {rank} Calibration could not be repaired from these records, so the "
+            f"{keep}, {rounded(value)} nats, {rank} Calibration could not be repaired from these "
+            "records, so the "
             "loss was taken as it is."
         )
     apply = (
         "No temperature is needed."
         if 0.95 <= best.temperature <= 1.05 or best.nll - value < NEGLIGIBLE
-        else f"Divide its logits by {best.temperature:.2f} wherever probabilities matter."
+        else f"Divide its logits by {rounded(best.temperature, 2)} wherever probabilities matter."
     )
-    return f"{keep} with calibration repaired, {value:.3f} nats, {rank} {apply}"
+    return f"{keep} with calibration repaired, {rounded(value)} nats, {rank} {apply}"
 
 
 def _alternatives(recording: Recording, curve: _Curve, chosen: int) -> tuple[Alternative, ...]:
@@ -265,12 +267,12 @@ def _cost(
     if not np.isfinite(worse):
         parts = [f"Epoch {other.epoch} has no {what} to compare"]
     elif worse >= 0:
-        parts = [f"Keeping epoch {other.epoch} instead costs {worse:.3f} nats of {what}"]
+        parts = [f"Keeping epoch {other.epoch} instead costs {rounded(worse)} nats of {what}"]
     else:
-        parts = [f"Keeping epoch {other.epoch} instead wins {-worse:.3f} nats of {what}"]
+        parts = [f"Keeping epoch {other.epoch} instead wins {rounded(-worse)} nats of {what}"]
     lost = 100 * accuracy.value
     if abs(lost) >= 0.05:
-        parts.append(f"{'loses' if lost > 0 else 'wins'} {abs(lost):.1f} points of accuracy")
+        parts.append(f"{'loses' if lost > 0 else 'wins'} {rounded(abs(lost), 1)} points of accuracy")
     sure = "" if np.isnan(p) else f" (McNemar p = {p:.2g})"
     decided = (
         "" if loss.excludes_zero or not np.isfinite(loss.low) else "; the difference of loss is within chance"
@@ -388,7 +390,7 @@ def _optimism(curve: _Curve) -> str:
         chosen = int(np.argmin(np.delete(folds, f, axis=1) @ rest))
         honest += weights[f] * folds[chosen, f]
     optimism = max(float(honest - (folds @ weights).min()), 0.0)
-    amount = "less than 0.001" if optimism < 0.001 else f"about {optimism:.3f}"
+    amount = "less than 0.001" if optimism < 0.001 else f"about {rounded(optimism)}"
     return (
         f"Chosen as the best of {len(folds)} epochs on the very samples it is measured on, it looks {amount} "
         "nats better than it is (choosing on four fifths, measuring on the rest); the number to report is a "

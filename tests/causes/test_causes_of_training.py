@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jupyter_lossacc.causes import growing_confidence, overfitting, tail_relief
-from jupyter_lossacc.causes.cause import percent, points, share_text, window
+from jupyter_lossacc.causes.cause import percent, points, rounded, share_text, window
 from jupyter_lossacc.causes.repair import repair
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.stats.estimate import Estimate
@@ -114,7 +114,7 @@ def test_overconfidence_has_exact_numbers() -> None:
     assert f.overlay[end.epoch] == end.calibrated_nll
     assert len(f.overlay) == len(r.series("val"))
     assert f.experiment is not None
-    assert f"{end.calibrated_nll:.3f}" in f.experiment.result
+    assert rounded(end.calibrated_nll) in f.experiment.result
     assert case("overconfidence").finding("overfitting").verdict != "supported"
     before, after = r.paired("val", start.epoch, end.epoch)
     rows = np.searchsorted(after.sample_ids, f.sample_ids)

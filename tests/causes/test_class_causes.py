@@ -18,7 +18,7 @@ from jupyter_lossacc.causes import (
     majority_collapse,
     misaligned_loss,
 )
-from jupyter_lossacc.causes.cause import window
+from jupyter_lossacc.causes.cause import percent, window
 from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.diagnosis.diagnose import diagnose
@@ -293,7 +293,7 @@ def test_another_threshold_is_tried_at_once_and_measured_on_other_samples() -> N
     assert 0.84 < moved.after <= best + 1e-3
     assert moved.probability < 0.2
     said = moved.text(replace(r, info=replace(r.info, class_names=("many", "few"))))
-    assert f"{100 * moved.after:.1f} %" in said
+    assert percent(moved.after, 1) in said
     assert "class few from a probability" in said
 
 

@@ -81,7 +81,7 @@ def test_rare_samples_found_in_training_alone_were_memorised() -> None:
     finding = majority_collapse.examine(builder.build(), None)
     assert verdict(finding) == "rejected"
     assert finding is not None
-    assert "100.0 % are found" in finding.statement
+    assert "100 % are found" in finding.statement
 
 
 # ---- the optimiser

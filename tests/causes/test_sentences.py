@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from jupyter_lossacc.causes import learning_rate_too_high, misaligned_loss, mode_mismatch, overconfidence
-from jupyter_lossacc.causes.cause import epochs_of, training_series, window
+from jupyter_lossacc.causes.cause import epochs_of, rounded, signed, training_series, window
 from jupyter_lossacc.causes.optimisation import descent_of
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from tests.causes.cases import case, over
@@ -43,7 +43,7 @@ def test_a_rise_is_measured_from_its_lowest_loss_and_every_sentence_says_so() ->
     assert whole is not None
     assert epochs_of(whole) == f"between epoch {lowest}, where the loss was lowest, and epoch 50"
     found = findings(r)
-    assert f"{w.loss_change:+.3f} nats {span}" in found["overconfidence"].statement
+    assert f"{signed(w.loss_change)} nats {span}" in found["overconfidence"].statement
     for cause in ("overconfidence", "overfitting"):
         assert span in found[cause].statement, cause
 
@@ -58,16 +58,19 @@ def test_a_fall_is_measured_from_the_first_epoch_of_the_stretch() -> None:
 def test_every_cause_reads_the_same_training_loss() -> None:
     r = case("capacity_or_noise").recording
     last = training_series(r)[-1]
-    assert f"training loss {last.nll:.3f}" in case("capacity_or_noise").finding("capacity_or_noise").statement
+    assert (
+        f"training loss {rounded(last.nll)}"
+        in case("capacity_or_noise").finding("capacity_or_noise").statement
+    )
     d = descent_of(r)
     assert not isinstance(d, str)
     assert d.loss[-1] == pytest.approx(last.reported_loss, abs=1e-5)  # over samples, not over batches
     high = learning_rate_too_high.examine(r, None)
     assert high is not None
-    assert f"to {last.reported_loss:.3f} in the last" in high.statement
+    assert f"to {rounded(last.reported_loss)} in the last" in high.statement
     train = findings(case("overfitting").recording, "loss_rises_accuracy_falls", 5, 40)["overfitting"]
     value = case("overfitting").recording.summary("train", 40).nll
-    assert f"to {value:.3f};" in train.statement
+    assert f"to {rounded(value)};" in train.statement
 
 
 def test_evaluated_training_data_take_precedence() -> None:

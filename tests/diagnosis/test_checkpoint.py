@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
+from jupyter_lossacc.causes.cause import rounded
 from jupyter_lossacc.diagnosis import checkpoint
 from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
@@ -29,7 +30,7 @@ def test_the_epoch_with_the_lowest_calibrated_loss_is_advised(recording: Recordi
     want = min(recording.series("val"), key=lambda s: s.calibrated_nll)
     assert advice.epoch == want.epoch == best_epoch(recording)
     assert advice.temperature == want.temperature
-    assert f"{want.calibrated_nll:.3f}" in advice.reason
+    assert rounded(want.calibrated_nll) in advice.reason
     assert f"epoch {want.epoch}" in advice.reason
     assert "so far" not in advice.reason
     assert "so far" in advise(recording, running=True).reason

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from jupyter_lossacc.causes import CAUSES
+from tests.views.digits import strings, too_many_digits
 from tests.views.gallery import cause_states, gallery_html
 from tests.views.states import state_of
 
@@ -61,6 +62,7 @@ def test_its_card_says_what_why_how_sure_and_what_next(page, states, cause):
     expect(box.locator(".page").get_by_role("heading", name="What it is not")).to_be_visible()
     box.get_by_role("button", name="Back to the card").click()
     text = section.inner_text()
+    assert [found for said in strings(state) for found in too_many_digits(said)] == []
     assert not re.search(r"(?<![\w.)\]-])-\d|>=|<=|\bnan\b|undefined|\[object", _without_code(text)), text
 
 
