@@ -198,12 +198,12 @@ def _statement(recording: Recording, split: str, epoch: int, c: Collapse) -> str
             "classes are "
             "balanced: answering one of them does not pay, so the optimisation is the place to look."
         )
+    loss = f"{rounded(c.nll)} nats" if np.isfinite(c.nll) else "not finite"
     return (
         f"At epoch {epoch}, {percent(c.predicted, 1)} of the {where} predictions are {who} and accuracy is "
         f"{percent(c.accuracy, 1)}, where always answering the largest class gives "
         f"{percent(c.base_rate, 1)}; {percent(c.found, 1)} of the {c.others} other samples are found. The "
-        f"loss is {rounded(c.nll)} nats; stating the class proportions every time would give "
-        f"{rounded(c.chance)}."
+        f"loss is {loss}; stating the class proportions every time would give {rounded(c.chance)}."
         f"{_doubt(c, who)}"
     )
 

@@ -62,6 +62,16 @@ _EXPLAINED_AWAY: Mapping[str, frozenset[str]] = {
     _UNLIKE: frozenset({"overconfidence", "overfitting", "class_divergence", "label_noise"}),
 }
 _BENIGN = ("growing_confidence",)  # answered of a stretch that is shown, else of the run
+# What they explain, for the stretches that are no such thing: every cause has an answer about every stretch.
+_ACCOUNT_OF: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("overconfidence", "underconfidence", "overfitting", "confident_errors", "class_imbalance"),
+        "a loss that rises",
+    ),
+    "growing_confidence": "a loss that falls at constant accuracy",
+    "tail_relief": "loss and accuracy that both fall",
+    "fluctuation": "curves that go nowhere",
+}
 _ELSEWHERE = 0.25  # of the rise, on another held-out split, that shows it to be no matter of the split
 # Cuts of the same change that do not overlap: their shares may be added.
 _ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
@@ -93,7 +103,10 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
     results = []
     for episode in standing:
         causes = [c for c in CAUSES if c.scope in ("episode", "both", "episode_or_run")]
-        results.append(_diagnosis(recording, episode, _examine_all(causes, recording, episode), facts))
+        findings, limits = _examine_all(causes, recording, episode)
+        answered = {f.cause for f in (*run_findings[0], *findings)}
+        findings += [_not_in_question(c.id) for c in CAUSES if c.id not in answered]
+        results.append(_diagnosis(recording, episode, (findings, limits), facts))
     results.append(_diagnosis(recording, None, run_findings, facts))
     return tuple(results)
 
@@ -113,6 +126,15 @@ def _examine_all(
         if found is not None:
             findings.append(found)
     return findings, limits
+
+
+def _not_in_question(cause: str) -> Finding:
+    account = _ACCOUNT_OF.get(cause, "something else")
+    return Finding(
+        cause=cause,
+        verdict="rejected",
+        statement=f"Not in question here: {_words(cause)} is an account of {account}.",
+    )
 
 
 def _diagnosis(
