@@ -6,6 +6,9 @@ again with another seed (`measure.RETRIES` times at most). The rules were writte
 
 Causes that are facts about the loop or the data (a softmax too many, samples in two splits, wrong labels)
 are there by construction, whatever the curves do, and have no rule.
+
+A twin must be healthy, which is asked of the test split as well (`is_healthy`): one that is not is trained
+again at a third of its rate, so often as a recipe is with other seeds. This rule came with the sixth battery.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from tests.battery.held_back import HeldBack
     from tests.battery.scenarios import Plan
 
-__all__ = ["EFFECTS", "effect_is_there"]
+__all__ = ["EFFECTS", "effect_is_there", "is_healthy"]
 
 Floats = NDArray[np.float64]
 
@@ -214,3 +217,25 @@ def effect_is_there(plan: Plan, held: HeldBack) -> bool:
     """Tell whether the recipe built what it is to build; a twin builds nothing."""
     rule = EFFECTS.get(plan.scenario.name)
     return plan.twin or rule is None or rule(held)
+
+
+def is_healthy(held: HeldBack) -> bool:
+    """Tell whether the test loss ends where it was lowest, but for what is small or may be chance.
+
+    Ends and lowest are means of three epochs, sample by sample. A rise counts from 0.01 nats and 2 % of the
+    lowest on, if it is two standard errors: of the mean change of the samples, and of the wobble between
+    epochs (second differences, the lowest place and the later ones) in a difference of two such means.
+    """
+    curve = held.curve
+    if not np.isfinite(curve).all():
+        return False
+    levels = np.convolve(curve, np.ones(3) / 3, "valid")
+    low = int(np.argmin(levels))
+    rise = float(levels[-1] - levels[low])
+    if rise <= max(0.01, 0.02 * float(levels[low])):
+        return True
+    last, lowest = (np.mean([held.nll(at + e) for e in (1, 2, 3)], axis=0) for at in (len(levels) - 1, low))
+    change = last - lowest
+    bends = np.diff(curve[low:], 2)
+    wobble = np.sqrt(np.mean(bends**2) / 6 * 2 / 3)
+    return bool(rise < 2 * np.hypot(change.std(ddof=1) / np.sqrt(len(change)), wobble))

@@ -49,6 +49,8 @@ class Family:
         The same of SGD with momentum and batches of 64.
     far : bool
         Inputs are numbers that may come on another scale.
+    longer : int
+        Times as many epochs as the recipes say.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Family:
     width: int
     far: bool = True
     sgd: float = 0.03
+    longer: int = 1
 
     def draw(self, counts: Sequence[int], seed: int, role: str, spread: float) -> tuple[Tensor, Tensor]:
         """Draw `counts[k]` samples of class k in random order."""

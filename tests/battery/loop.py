@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import jupyter_lossacc as la
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
-from jupyter_lossacc.diagnosis.episodes import find_episodes
+from jupyter_lossacc.diagnosis.episodes import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def fit(setup: Setup, seed: int) -> Ran:
 
 def ask(ran: Ran) -> Ran:
     """Ask the package about a training."""
-    episodes = find_episodes(ran.recording)
+    episodes = settled(ran.recording)  # what the screen shows; beyond 60 epochs it differs from one look
     return replace(
         ran,
         episodes=episodes,

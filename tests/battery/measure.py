@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from jupyter_lossacc.causes.double_softmax import floor
-from tests.battery.effects import effect_is_there
+from tests.battery.effects import effect_is_there, is_healthy
 from tests.battery.held_back import HeldBack
 from tests.battery.loop import ask, fit
 from tests.battery.scenarios import FIRST_SEED, SEEDS, plans
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from tests.battery.loop import Ran
     from tests.battery.scenarios import Plan
 
-__all__ = ["RETRIES", "measure", "measure_at", "read", "train"]
+__all__ = ["RETRIES", "measure", "measure_at", "read", "train", "train_twin"]
 
 TRAINED = ("train", "train_eval")
 RETRIES = 3
+LOWER = 3.0  # what the rate of a twin that is not healthy is divided by
 
 
 def measure_at(battery: str, index: int) -> dict[str, Any]:
@@ -36,7 +37,11 @@ def measure(plan: Plan) -> dict[str, Any]:
     """Train, ask, and compare with the truth."""
     torch.set_num_threads(1)
     begun = time.process_time()
-    kept, ran, rule = train(plan) if plan.ruled else (plan, fit(plan.setup(), plan.seed), {})
+    if plan.twin and plan.ruled:
+        ran, rule = train_twin(plan)
+        kept = plan
+    else:
+        kept, ran, rule = train(plan) if plan.ruled else (plan, fit(plan.setup(), plan.seed), {})
     return read(kept, ask(ran)) | rule | {"seconds": round(time.process_time() - begun, 1)}
 
 
@@ -54,6 +59,24 @@ def train(plan: Plan) -> tuple[Plan, Ran, dict[str, Any]]:
         first = first or (again, ran)
     assert first is not None
     return (*first, {"tried": RETRIES, "effect": False})
+
+
+def train_twin(plan: Plan) -> tuple[Ran, dict[str, Any]]:
+    """Train a twin at ever lower rates until it is healthy on the test split; the first where it never is.
+
+    The package is asked about the one that is returned, and about no other.
+    """
+    first = None
+    for tried in range(RETRIES + 1):
+        setup = plan.setup()
+        for group in setup.optimizer.param_groups:
+            group["lr"] /= LOWER**tried
+        ran = fit(setup, plan.seed)
+        if is_healthy(HeldBack(ran)):
+            return ran, {"tried": tried, "healthy": True}
+        first = first or ran
+    assert first is not None
+    return first, {"tried": RETRIES, "healthy": False}
 
 
 def read(plan: Plan, ran: Ran) -> dict[str, Any]:

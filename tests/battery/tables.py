@@ -46,7 +46,8 @@ def summary(rows: Rows) -> str:
         ["runs with a wrong cause supported", "at most 5 %", _of(wrong, len(caused))],
         ["healthy twins not silent", "at most 1 in 50", _of(sum(map(alarm, twins)), len(twins))],
     ]
-    return _table(["", "target", "measured"], lines + _with_the_replaced(caused))
+    replaced = _with_the_replaced(caused) + _with_the_slowed(twins)
+    return _table(["", "target", "measured"], lines + replaced)
 
 
 def _with_the_replaced(caused: Rows) -> list[list[str]]:
@@ -63,6 +64,20 @@ def _with_the_replaced(caused: Rows) -> list[list[str]]:
         ["recipe without its effect, whatever seed: kept as it was", "", f"{empty}/{len(caused)}"],
         ["right cause supported, all of those counted as misses", "", _of(right, len(caused))],
         ["right cause named first, all of those counted as misses", "", _of(first, len(caused))],
+    ]
+
+
+def _with_the_slowed(twins: Rows) -> list[list[str]]:
+    """Count the twins that were not healthy at first, and the target with all of them as alarms."""
+    if not any("healthy" in r for r in twins):
+        return []
+    never = sum(not r["healthy"] for r in twins)
+    slowed = sum(r["healthy"] and r["tried"] > 0 for r in twins)
+    loud = sum(alarm(r) or r["tried"] > 0 for r in twins)
+    return [
+        ["twin not healthy: a lower rate was taken", "", f"{slowed}/{len(twins)}"],
+        ["twin not healthy, whatever rate: kept as it was", "", f"{never}/{len(twins)}"],
+        ["healthy twins not silent, all of those counted as alarms", "", _of(loud, len(twins))],
     ]
 
 
@@ -142,6 +157,7 @@ def misses(rows: Rows) -> str:
         what += [f"named after {', '.join(r['first'])}"] if late else []
         what += [f"wrong: {', '.join(r['wrong'])}"] if r["wrong"] else []
         what += ["the recipe had no effect"] if not r.get("effect", True) else []
+        what += ["the twin is not healthy at any rate"] if not r.get("healthy", True) else []
         what += [f"shown: {', '.join(r['harmful'])}"] if r["twin"] and r["harmful"] else []
         who = f"{r['scenario']}{', twin' if r['twin'] else ''}"
         lines.append([who, r["family"], str(r["seed"]), "; ".join(what)])
