@@ -30,6 +30,7 @@ from jupyter_lossacc.capture.taps.datasets import Datasets
 from jupyter_lossacc.capture.taps.foreign import ForeignOptimizers
 from jupyter_lossacc.capture.taps.indexing import IndexTap
 from jupyter_lossacc.capture.taps.journal import Journal
+from jupyter_lossacc.capture.taps.lane import Lane, n_noted
 from jupyter_lossacc.capture.taps.loaders import install_loaders
 from jupyter_lossacc.capture.taps.losses import install_losses
 from jupyter_lossacc.capture.taps.models import Models
@@ -251,7 +252,7 @@ class Capture:
             self._contain("end", failure)
 
     def _read(self, entries: list[Any]) -> None:
-        governor, n = self.governor, len(entries)
+        governor, n = self.governor, sum(map(n_noted, entries))
         began = governor.clock()
         try:
             self._reader.read(entries)
@@ -262,13 +263,23 @@ class Capture:
 
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)
-        if self.governor.every > 1:  # else every batch is recorded
-            pattern = self._reader.pattern = self._interpreter.pattern()
-            if pattern is not None:
-                self.governor.passes_are(steps=pattern.source is None)
+        self.journal.lane = self._lane()
         if self.counters.losses:
             self.journal.wants_inputs = self._interpreter.needs_inputs
         self._index.adapt(self._interpreter.uses_loaders)
+
+    def _lane(self) -> Lane | None:
+        """Return what notes further steps like the last one in short; None where each is noted in full."""
+        journal, governor = self.journal, self.governor
+        if governor.every == 1 or journal.learner is not None or journal.find_model is not None:
+            return None
+        pattern = self._interpreter.pattern()
+        if pattern is None:
+            return None
+        governor.passes_are(steps=pattern.source is None)
+        call = (pattern.call.name, pattern.call.parameters)
+        data = (pattern.source, pattern.target)
+        return Lane(journal, pattern, call, pattern.optimizer, *data, governor.takes)
 
     def log_batch(
         self,

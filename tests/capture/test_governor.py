@@ -38,6 +38,8 @@ STYLES = (
     "lbfgs_closure",
     "one_batch_for_ever",
     "accumulated_by_adding_gradients",
+    "steps_that_begin_like_all_others",
+    "targets_written_over_after_the_step",
     "last_batch_of_one_sample",
     "validation_with_gradients",
     "validation_batch_in_every_step",
@@ -170,7 +172,60 @@ def accumulated_by_adding_gradients() -> None:
                 F.cross_entropy(model(x), y)
 
 
-OWN = {f.__name__: f for f in (one_batch_for_ever, accumulated_by_adding_gradients)}
+def steps_that_begin_like_all_others() -> None:
+    """One step of every epoch goes on differently, each time in another way."""
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    kinds = ("passed over", "scaled", "no backward", "looked at", "looked at again", "added to")
+    for how in ("", "", "", *kinds):
+        for i, (x, y) in enumerate(train_loader):
+            odd = how if i == 3 else ""
+            loss = F.cross_entropy(model(x), y)
+            if odd == "passed over":
+                continue
+            if odd != "no backward":
+                if odd != "added to":
+                    optimizer.zero_grad()
+                (loss / 2 if odd == "scaled" else loss).backward()
+            if odd == "looked at":
+                with torch.no_grad():
+                    F.cross_entropy(model(x), y)
+            if odd == "added to":
+                F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            if odd == "looked at again":
+                F.cross_entropy(model(x), y)
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
+def targets_written_over_after_the_step() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(4):
+        for i, (x, y) in enumerate(train_loader):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            if i % 3 == 1:
+                y.zero_()
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
+OWN = {
+    f.__name__: f
+    for f in (
+        one_batch_for_ever,
+        accumulated_by_adding_gradients,
+        steps_that_begin_like_all_others,
+        targets_written_over_after_the_step,
+    )
+}
 
 
 def record(name: str, every: int) -> Sink:
@@ -195,9 +250,14 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
 
 
-@pytest.mark.parametrize("name", STYLES)
-def test_thinning_leaves_out_training_samples_and_nothing_else(name: str) -> None:
-    full, thin = record(name, 1), record(name, 3)
+DEVIATING = ("steps_that_begin_like_all_others", "targets_written_over_after_the_step")
+
+
+@pytest.mark.parametrize(
+    ("name", "every"), [*((name, 3) for name in STYLES), *((name, 1000) for name in DEVIATING)]
+)
+def test_thinning_leaves_out_training_samples_and_nothing_else(name: str, every: int) -> None:
+    full, thin = record(name, 1), record(name, every)
     assert SENTENCE in thin.limits
     assert SENTENCE not in full.limits
     assert full.chunks
@@ -238,7 +298,7 @@ def test_plain_steps_are_read_many_at_a_time(name: str, monkeypatch: pytest.Monk
 
     def counted(*args: Any) -> Any:
         found = take(*args)
-        taken.append(len(found[0].steps))
+        taken.append(len(found[0].rates))
         return found
 
     monkeypatch.setattr(reader, "take_plain", counted)

@@ -78,6 +78,7 @@ class Call:
     label_smoothing: float = 0.0
     unreduced: Callable[[Tensor, Tensor], Tensor] | None = None
     key: tuple[Any, ...] = ()
+    parameters: tuple[Any, ...] = ()  # as given, after the target
 
     @property
     def inputs(self) -> str:
@@ -149,7 +150,16 @@ def read_call(name: str, rest: tuple[Any, ...], original: Callable[..., Any] | N
             value: Tensor = call(given_input, target, *tail[1:])
             return value
 
-    return Call(name, word, weight if isinstance(weight, Tensor) else None, ignore, smoothing, unreduced, key)
+    return Call(
+        name,
+        word,
+        weight if isinstance(weight, Tensor) else None,
+        ignore,
+        smoothing,
+        unreduced,
+        key,
+        rest[1:],
+    )
 
 
 class Calls:

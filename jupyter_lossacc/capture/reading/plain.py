@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.taps.journal import BACKWARD, BATCH, LOSS, STEP, Entry
+from jupyter_lossacc.capture.taps.journal import PLAIN, Entry
 
 if TYPE_CHECKING:
     import weakref
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.reading.criteria import Call
     from jupyter_lossacc.capture.reading.events import LossEvent, StepEvent
+    from jupyter_lossacc.capture.taps.lane import PlainStep
     from jupyter_lossacc.capture.taps.loaders import Batch, LoaderPass
 
-__all__ = ["Pattern", "PlainSteps", "pattern_of", "take_plain"]
+__all__ = ["Pattern", "PlainSteps", "ordinary", "pattern_of", "take_plain"]
 
 _CALLS = ("cross_entropy", "nll_loss")  # their targets tell the weight of a batch
 
@@ -74,7 +76,10 @@ class PlainSteps:
         One per step; empty where every step trains on the whole set.
     n_rows : list of int
         Samples per step.
-    steps : list of StepEvent
+    rates : list of float
+        Learning rates; NaN where more is known about the step.
+    measured : dict of int to StepEvent
+        Steps of which more than one learning rate is known, by place.
     values : list of float
         What the criterion returned.
     targets : ndarray of int, optional
@@ -85,7 +90,8 @@ class PlainSteps:
     pattern: Pattern
     batches: list[Batch] = field(default_factory=list)
     n_rows: list[int] = field(default_factory=list)
-    steps: list[StepEvent] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    measured: dict[int, StepEvent] = field(default_factory=dict)
     values: list[float] = field(default_factory=list)
     targets: NDArray[np.int64] | None = None
 
@@ -120,97 +126,54 @@ def pattern_of(event: LossEvent, optimizer: int, group: tuple[Any, ...]) -> Patt
     return Pattern(call, optimizer, group, None, origin.target)
 
 
+def ordinary(entries: list[Entry]) -> list[Entry]:
+    """Return entries in which every plain step is a usual one."""
+    if all(entry[0] != PLAIN or entry[1].usual for entry in entries):
+        return entries
+    found: list[Entry] = []
+    for entry in entries:
+        found += entry[1].parts() if entry[0] == PLAIN and not entry[1].usual else [entry]
+    return found
+
+
 def take_plain(
-    pattern: Pattern,
-    entries: list[Entry],
-    at: int,
-    read: tuple[Callable[[str, tuple[Any, ...]], Call], Callable[[Entry], StepEvent]],
-    takes: Callable[[], bool],
-) -> tuple[PlainSteps, list[Tensor], bool]:
-    """Take the steps from entry `at` on that look like `pattern`, until one is to be recorded.
+    entries: list[Entry], at: int, step_of: Callable[[Entry], StepEvent]
+) -> tuple[PlainSteps, list[Tensor]]:
+    """Take the plain steps from entry `at` on that look like the first.
 
     Parameters
     ----------
-    pattern : Pattern
     entries : list of Entry
     at : int
-    read : tuple of callable
-        How a loss call and a step are read.
-    takes : callable
-        Whether a batch is to be recorded sample by sample.
+        A plain step.
+    step_of : callable
+        How the step of an optimiser is read.
 
     Returns
     -------
     found : PlainSteps
-        Without steps where not even the first one is to be left out.
     wanted : list of Tensor
         Which host copies to give to `PlainSteps.fill`.
-    recorded : bool
-        Whether the batch that follows was picked to be recorded.
     """
-    call_of, step_of = read
-    found, length = PlainSteps(0, pattern), pattern.n_entries
+    lane = entries[at][1].lane
+    found = PlainSteps(0, lane.pattern)
     outputs: list[Tensor] = []
     targets: list[Tensor] = []
-    while at + length <= len(entries):
-        step = entries[at : at + length]
-        target = _target(pattern, step, call_of)
-        if target is None:
+    for entry in islice(entries, at, None):
+        if entry[0] != PLAIN or entry[1].lane is not lane:
             break
-        if takes():
-            return found, _wanted(outputs, targets), True
-        at += length
-        if pattern.source is not None:
-            found.batches.append(step[0][1])
+        noted: PlainStep = entry[1]
+        target: Tensor = noted.rest[0]
+        if noted.batch is not None:
+            found.batches.append(noted.batch)
             targets.append(target)
         found.n_rows.append(target.numel())
-        outputs.append(step[-3][5])
-        found.steps.append(step_of(step[-1]))
-    return found, _wanted(outputs, targets), False
-
-
-def _wanted(outputs: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
-    values = [torch.stack(outputs).double()] if outputs else []
-    return values + ([torch.cat(targets)] if targets else [])
-
-
-def _target(
-    pattern: Pattern, step: list[Entry], call_of: Callable[[str, tuple[Any, ...]], Call]
-) -> Tensor | None:
-    """Return the targets of one step; None where it does not look like the pattern."""
-    loss, backward, last = step[-3:]
-    if loss[0] != LOSS or backward[0] != BACKWARD or last[0] != STEP or last[1] != pattern.optimizer:
-        return None
-    _, name, number, _, rest, _, _, version, _ = loss
-    target: Tensor = rest[0]
-    plain = (
-        number >= 0
-        and backward[1:] == ((number,), None, False)
-        and target.dim() == 1
-        and target.numel() > 0
-        and target._version == version
-        and call_of(name, rest) is pattern.call
-    )
-    return target if plain and _all_of_it(pattern, step[0], target) else None
-
-
-def _all_of_it(pattern: Pattern, first: Entry, target: Tensor) -> bool:
-    """Whether these are the targets of the whole batch, or of the whole set."""
-    if pattern.source is None:
-        return pattern.target is not None and pattern.target() is target
-    if first[0] != BATCH:
-        return False
-    batch: Batch = first[1]
-    if batch.source is not pattern.source or batch.indices is None or batch.size != target.numel():
-        return False
-    return any(leaf is target or _same(leaf, target) for leaf in batch.leaves)
-
-
-def _same(leaf: Tensor, target: Tensor) -> bool:
-    """Whether `target` is another view of all that `leaf` holds."""
-    return (
-        leaf.data_ptr() == target.data_ptr() != 0
-        and leaf.numel() == target.numel()
-        and leaf.is_contiguous()
-        and target.is_contiguous()
-    )
+        outputs.append(noted.output)
+        step: Any = noted.step
+        rate = step[2]
+        if type(rate) is not float or any(value is not None for value in step[3:]):
+            found.measured[len(found.rates)] = step_of(step)
+            rate = math.nan
+        found.rates.append(rate)
+    wanted = [torch.stack(outputs).double()]
+    return found, ([*wanted, torch.cat(targets)] if targets else wanted)

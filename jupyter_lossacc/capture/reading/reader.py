@@ -17,7 +17,7 @@ from torch import Tensor
 from jupyter_lossacc.capture.reading.criteria import Calls, Reduced, reduce_call
 from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.reading.light import reduce_light, thinnable
-from jupyter_lossacc.capture.reading.plain import Pattern, take_plain
+from jupyter_lossacc.capture.reading.plain import ordinary, take_plain
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.reading.transfer import Chunk
 from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
@@ -30,6 +30,8 @@ from jupyter_lossacc.capture.taps.journal import (
     LOSS,
     OPTIMIZER,
     OUTPUT,
+    PICKED,
+    PLAIN,
     STEP,
     Entry,
 )
@@ -82,7 +84,6 @@ class Reader:
         self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
         self._thinnable: dict[Any, bool] = {}
         self._pick_next = False  # the next training batch was picked to be recorded
-        self.pattern: Pattern | None = None  # of the last training step
         self._flying: deque[Chunk] = deque()
 
     def read(self, entries: list[Entry]) -> None:
@@ -91,15 +92,12 @@ class Reader:
         chunk = Chunk(items)
         losses: list[tuple[LossEvent, Tensor, Tensor, Tensor]] = []
         scalars: list[tuple[Any, str, Any]] = []
+        given, entries = entries, ordinary(entries)
         if self.governor.every > 1:
             self._trained = frozenset(n for e in entries if e[0] == BACKWARD for n in e[1])
         at = 0
         while at < len(entries):
-            at += self._plain(entries, at, chunk, scalars)
-            if at == len(entries):
-                break
             entry = entries[at]
-            at += 1
             self._order += 1
             evaluated = self.unseen.before(entry, self._order)
             if evaluated is not None:
@@ -107,6 +105,10 @@ class Reader:
                 losses.append(evaluated)
                 scalars.append(_criterion_of(evaluated))
                 self._order += 1
+            if entry[0] == PLAIN:
+                at += self._plain(entries, at, chunk, scalars)
+                continue
+            at += 1
             item = self._item(entry, losses, scalars)
             if item is not None:
                 items.append(item)
@@ -120,6 +122,7 @@ class Reader:
         chunk.want_scalars(scalars)
         self._want_prints(chunk)
         want_units(chunk.want, items)
+        given.clear()
         entries.clear()
         losses.clear()
         scalars.clear()
@@ -129,28 +132,15 @@ class Reader:
 
     def _plain(self, entries: list[Entry], at: int, chunk: Chunk, scalars: list[Any]) -> int:
         """Read the plain steps from entry `at` on at once; return how many entries they were."""
-        pattern = self.pattern
-        if self.governor.every == 1 or pattern is None or not self.unseen.idle or self._pick_next:
-            return 0
-        found, wanted, self._pick_next = take_plain(
-            pattern, entries, at, (self.calls.of, partial(self._step, scalars=scalars)), self.governor.takes
-        )
-        if not found.steps:
-            return 0
-        for batch in found.batches:
-            self.book.add(batch)
-            batch.used, batch.rows_used = batch.used + 1, batch.size
-            batch.seen.add(("train", 0))
-        n = len(found.steps) * pattern.n_entries
-        self._order += n
+        found, wanted = take_plain(entries, at, partial(self._step, scalars=scalars))
+        self.book.add_trained(found.batches)
+        self._order += 4 * len(found.rates)  # batch, loss, backward, step
         found.order = self._order
         chunk.items.append(found)
         chunk.want(wanted, found.fill)
         self._recent.clear()
         self._prints = None
-        self.unseen.last_loss = entries[at + n - 3][3].untyped_storage().data_ptr()
-        self.unseen.answered = False
-        return n
+        return len(found.rates)
 
     def close(self) -> None:
         """Read what still waits for a loss that does not come."""
@@ -192,6 +182,9 @@ class Reader:
             return None
         if kind == INPUT:
             self._input(*entry[1:])
+            return None
+        if kind == PICKED:
+            self._pick_next = True
             return None
         if kind == INDEX:
             self.origins.indexed(*entry[1:])

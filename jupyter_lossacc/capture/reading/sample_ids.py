@@ -7,6 +7,7 @@ known stays unknown: wrong ids are worse than none.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ __all__ = [
 
 Ids = NDArray[np.int64]
 StorageWeakRef: Any = reductions.StorageWeakRef
+_OWN_REFERENCES = 3  # of a leaf that nobody else holds: the batch, a local name, the call that counts
 _RECENT = 8  # used batches whose targets are kept for comparison
 _MAX_ORIGINS = 4096
 _LONG = 8  # more micro-batches than a batch is cut into
@@ -66,6 +68,15 @@ class BatchBook:
         """Remember a batch."""
         self._recent.append(batch)
 
+    def add_trained(self, batches: list[Batch]) -> None:
+        """Remember batches each of which was trained on at once, the last ones as closely as any."""
+        for batch in batches:
+            batch.used, batch.rows_used = batch.used + 1, batch.size
+            batch.seen.add(("train", 0))
+        for batch in batches[:-_RECENT]:
+            self._let_go(batch)
+        self._recent.extend(batches[-_RECENT:])
+
     def trim(self) -> None:
         """Let the targets of older batches go, once everything that may need them has been read."""
         n_used = 0
@@ -84,6 +95,8 @@ class BatchBook:
     def _let_go(self, batch: Batch) -> None:
         """Keep only weak references: the user may hold the batches (a list, ``itertools.cycle``)."""
         for leaf in batch.leaves:
+            if sys.getrefcount(leaf) <= _OWN_REFERENCES:
+                continue
             forget = partial(self._forget, id(leaf))
             self._kept[id(leaf)] = (weakref.ref(leaf, forget), batch)
         batch.leaves = ()

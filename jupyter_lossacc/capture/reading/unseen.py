@@ -9,7 +9,7 @@ from torch import Tensor
 from jupyter_lossacc.capture.reading.criteria import Call
 from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match
-from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, STEP, Entry
+from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, PLAIN, STEP, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,6 @@ class UnseenLosses:
         self._value: Tensor | None = None  # what the user's own criterion made of that output
         self.last_loss = 0  # memory of the last known loss's input
         self._seen = self.answered = False  # the trained module gave an output: ever, since the last step
-
-    @property
-    def idle(self) -> bool:
-        """Whether no output waits for its loss."""
-        return self._output is None
 
     @property
     def elsewhere(self) -> bool:
@@ -65,6 +60,12 @@ class UnseenLosses:
             self.last_loss = entry[3].untyped_storage().data_ptr()
         elif kind == STEP:
             self.answered = False
+        elif kind == PLAIN:  # a batch, its loss, backward, a step
+            evaluated = None if entry[1].batch is None else self.take_evaluation(order)
+            if self._output is not None:
+                self.covered()
+            self._output, self.last_loss, self.answered = None, 0, False
+            return evaluated
         elif kind == OUTPUT and entry[3] and self._output is not None and not self._output[3]:
             self._output = None  # the same batch is trained on: that was a teacher, or a look before
         elif kind in (OUTPUT, BATCH, PASS_END):

@@ -11,6 +11,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.reading.plain import Pattern, PlainSteps, pattern_of
 from jupyter_lossacc.capture.rules.attribution import Attribution
@@ -25,7 +27,6 @@ from jupyter_lossacc.capture.taps.units import UnitsEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -142,7 +143,7 @@ class Interpreter:
             self._last_step = item.order
             self._waiting.append(item)
         elif isinstance(item, PlainSteps):
-            n = len(item.steps)
+            n = len(item.rates)
             self.counters.losses += n
             self.counters.backwards += n
             self.counters.steps += n
@@ -298,14 +299,9 @@ class Interpreter:
         run = self.run
         self._stepped(event.optimizer)
         opened = self.passes.plain(event)
-        for value, n_rows, step in zip(event.values, event.n_rows, event.steps, strict=True):
-            if not event.batches:
-                run.epoch += 1  # every step is one
-            if not math.isfinite(value):
-                self._not_finite("train", run.epoch)
-            run.step_loss = value if math.isnan(run.step_loss) else run.step_loss + value
-            run.step_samples += n_rows
-            run.add_step(step)
+        for place in np.flatnonzero(~np.isfinite(event.values)).tolist():
+            self._not_finite("train", run.epoch + (0 if event.batches else place + 1), run.step + place)
+        run.add_plain(event)
         opened.epoch, opened.step = run.epoch, run.step
         self._units = None
         self._last_open = (opened, opened.n_events)
@@ -328,7 +324,7 @@ class Interpreter:
         broken = not math.isfinite(event.value) and event.call.name != "unknown"
         if not attribution.classifies(event):
             if broken:
-                self._not_finite(event.phase, run.epoch)
+                self._not_finite(event.phase, run.epoch, run.step)
             run.add_root(event, 0)
             return
         if event.match is None:
@@ -354,7 +350,7 @@ class Interpreter:
             opened.units = opened.units or (() if self._units is None else self._units.shares)
         self._units = None
         if broken:
-            self._not_finite(event.phase, opened.epoch)
+            self._not_finite(event.phase, opened.epoch, run.step)
         opened.add(event, *without_padding(event, columns, ids, attribution.value(event)))
         self.uses_loaders = event.match is not None
         self._last_open = (opened, opened.n_events)
@@ -370,12 +366,12 @@ class Interpreter:
         whole = event.phase == "eval" and event.match is None
         return whole and any(o.restate(event, columns, event.value) for o in self.run.open.values())
 
-    def _not_finite(self, phase: str | None, epoch: int) -> None:
+    def _not_finite(self, phase: str | None, epoch: int, step: int) -> None:
         counters = self.counters
         counters.not_finite += 1
         if counters.first_not_finite is None:
             split = "train" if phase == "train" else "val"
-            counters.first_not_finite = (split, epoch, self.run.step)
+            counters.first_not_finite = (split, epoch, step)
 
     # ------------------------------------------------------------------ end of a flush
     def _settle(self) -> None:

@@ -96,7 +96,7 @@ class PassKeeper:
                 self.finish(before, complete=True)
             self._finish_over()
             run.seen = Seen(replaced=run.seen.replaced)
-            self.counters.train_passes += len(event.steps)
+            self.counters.train_passes += len(event.rates)
             return OpenPass(("train", group[1]), "train", run.epoch, "", group)
         opened = run.last_train = self._train_with_loader(batches[0], revisited=False)
         opened.last_number = batches[-1].number

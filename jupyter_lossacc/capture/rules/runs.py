@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent, StepEvent
+    from jupyter_lossacc.capture.reading.plain import PlainSteps
     from jupyter_lossacc.capture.rules.assembly import OpenPass
     from jupyter_lossacc.capture.rules.splits import Splits
     from jupyter_lossacc.capture.taps.datasets import DataReference
@@ -110,22 +111,32 @@ class Run:
             self.step_loss = root.value if math.isnan(self.step_loss) else self.step_loss + root.value
 
     def add_step(self, event: StepEvent) -> None:
+        """Add what an optimiser did to the step, which ends with it."""
+        norm = event.grad_norm * min(1.0, event.clipped_at / (event.grad_norm + 1e-6))
+        self._close((event.learning_rate, norm, event.update_ratio, event.dead_share), event.other_rates)
+
+    def _close(self, measured: tuple[float, ...], other_rates: tuple[float, ...]) -> None:
         """Close a row of ``run.steps``."""
         self.step += 1
-        self.rows.append(
-            (
-                float(self.epoch),
-                float(self.step),
-                self.step_loss,
-                float(self.step_samples),
-                event.learning_rate,
-                event.grad_norm * min(1.0, event.clipped_at / (event.grad_norm + 1e-6)),
-                event.update_ratio,
-                event.dead_share,
-            )
-        )
-        self.other_rates.append(event.other_rates)
+        row = (float(self.epoch), float(self.step), self.step_loss, float(self.step_samples))
+        self.rows.append(row + measured)
+        self.other_rates.append(other_rates)
         self.step_loss, self.step_samples = math.nan, 0
+
+    def add_plain(self, event: PlainSteps) -> None:
+        """Add steps that look alike; without batches each of them is an epoch."""
+        for place, (value, n_rows, rate) in enumerate(
+            zip(event.values, event.n_rows, event.rates, strict=True)
+        ):
+            if not event.batches:
+                self.epoch += 1
+            self.step_loss = value if math.isnan(self.step_loss) else self.step_loss + value
+            self.step_samples += n_rows
+            step = event.measured.get(place)
+            if step is not None:
+                self.add_step(step)
+            else:
+                self._close((rate, math.nan, math.nan, math.nan), ())
 
     def rebuilt(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
         """Return the split of data that the user makes anew for an evaluation; None where not sure.

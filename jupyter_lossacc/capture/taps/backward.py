@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.taps.patches import Patches
 
-__all__ = ["install_backward"]
+__all__ = ["MANY", "forget_old", "install_backward"]
 
 _MAX_NODES = 4000
 _LEAF = 1 << 62  # nodes that accumulate gradients are numbered from here
 _MAX_PENDING = 4096
+MANY = 8  # losses that wait for backward: more than a step has
 
 
 def install_backward(patches: Patches, journal: Journal) -> None:
@@ -31,11 +32,14 @@ def install_backward(patches: Patches, journal: Journal) -> None:
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def tap(roots: Any, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            if journal.here():
-                try:
+            lane = journal.lane
+            try:
+                known = lane is not None and journal.open and lane.backward(roots)
+                if not known and journal.here():
                     _note(journal, roots)
-                except Exception as error:
-                    journal.contain("backward", error)
+            except Exception as error:
+                journal.lane = None
+                journal.contain("backward", error)
             return original(roots, *args, **kwargs)
 
         return tap
@@ -99,7 +103,6 @@ def _ancestors(pending: dict[int, int], nodes: Iterable[Any]) -> tuple[int, ...]
 
 def forget_old(journal: Journal, steps: int = 2) -> None:
     """Stop waiting for losses that were not trained on: no gradient reached them for `steps` steps."""
-    if len(journal.pending) > 8:
-        limit = journal.n_steps - steps
-        for number in [n for n, step in journal.pending.items() if step < limit]:
-            del journal.pending[number]
+    limit = journal.n_steps - steps
+    for number in [n for n, step in journal.pending.items() if step < limit]:
+        del journal.pending[number]

@@ -38,6 +38,11 @@ class Clipping:
             patches.attribute(scaler, "unscale_", self._make_unscale)
         patches.callback(self._forget)
 
+    @property
+    def clipped(self) -> bool:
+        """Whether gradients were clipped since the last step."""
+        return self._last is not None
+
     def _forget(self) -> None:
         self._last = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_lossacc.capture.taps.lane import Lane
     from jupyter_lossacc.capture.taps.loaders import LoaderPass
     from jupyter_lossacc.capture.taps.own_criteria import CriterionLearner
 
@@ -30,15 +32,18 @@ __all__ = [
     "OPTIMIZER",
     "OUTPUT",
     "PASS_END",
+    "PICKED",
+    "PLAIN",
     "STEP",
     "UNITS",
     "Entry",
     "Journal",
 ]
 
-Entry = tuple[Any, ...]
+Entry = Sequence[Any]
 # First item of an entry; the layouts stand beside the taps that write them.
-LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER, OUTPUT, CRITERION, INPUT, UNITS = range(11)
+LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER = range(7)
+OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED = range(7, 13)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20
@@ -83,6 +88,7 @@ class Journal:
         self.find_model: Callable[[], None] | None = None  # called at the first loss
         self.learner: CriterionLearner | None = None  # while the user's own criterion is looked for
         self.wants_inputs = True  # samples may have to be recognised by what the model is given
+        self.lane: Lane | None = None  # for steps that look like the last one
         self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
     def here(self) -> bool:

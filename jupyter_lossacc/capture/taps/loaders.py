@@ -34,6 +34,7 @@ __all__ = ["Batch", "LoaderPass", "install_loaders"]
 _MARK = "_lossacc_pass"
 _BROKEN = "_lossacc_order_broken"
 _MANY = 16  # entries of a batch that are looked at
+_LEAVES = 8  # of them that are kept
 _SMALL = 1 << 16  # bytes: floating tensors up to this size may be targets
 Names = Callable[[Any, "FrameType | None"], tuple[str, ...]]
 
@@ -293,14 +294,15 @@ class _Taps:
 
 def _targets_in(data: Any) -> tuple[tuple[Tensor, ...], int]:
     """Tensors of a batch that could be targets, and the number of samples."""
-    tensors = [value for value in _flatten(data) if isinstance(value, Tensor)]
-    size = 1
-    for tensor in tensors:
-        if tensor.dim():
-            size = tensor.size(0)
-            break
-    kept = [t for t in tensors if not t.is_floating_point() or t.nbytes <= _SMALL]
-    return tuple(kept[:8]), size
+    size = 0
+    kept: list[Tensor] = []
+    for value in _flatten(data):
+        if isinstance(value, Tensor):
+            if not size and value.dim():
+                size = value.size(0)
+            if not value.is_floating_point() or value.nbytes <= _SMALL:
+                kept.append(value)
+    return tuple(kept[:_LEAVES]), size or 1
 
 
 def _flatten(data: Any, depth: int = 2) -> list[Any]:

@@ -89,6 +89,13 @@ def loss_tap(journal: Journal, name: str, original: Callable[..., Any]) -> Calla
     def tap(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         output = original(*args, **kwargs)
+        lane = journal.lane
+        try:
+            if lane is not None and journal.open and not kwargs and lane.loss(name, args, output):
+                return output
+        except Exception as error:
+            journal.lane = None
+            journal.contain("lane", error)
         if not journal.here():
             return output
         try:

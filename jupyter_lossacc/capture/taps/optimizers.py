@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
 
-from jupyter_lossacc.capture.taps.backward import forget_old
+from jupyter_lossacc.capture.taps.backward import MANY, forget_old
 from jupyter_lossacc.capture.taps.clipping import Clipping
 from jupyter_lossacc.capture.taps.journal import OPTIMIZER, STEP, Journal
 
@@ -72,6 +72,7 @@ class OptimizerTaps:
         self.stopper = stopper
         self.hidden_weights = hidden_weights
         self.found: Callable[[frozenset[int], FrameType | None], int | None] | None = None
+        self._last: tuple[Callable[[], Any], int] = (lambda: None, -1)  # the optimiser keyed last, its key
         self._keys: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._n_optimizers = 0
         self._numbers: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -121,8 +122,11 @@ class OptimizerTaps:
 
     def key(self, optimizer: Any) -> int:
         """Return a number for the optimiser; a new one leaves (OPTIMIZER, key, parameters, owner)."""
-        key = self._keys.get(optimizer)
-        if key is None:
+        known, key = self._last
+        if known() is optimizer:
+            return key
+        key = self._keys.get(optimizer, -1)
+        if key < 0:
             key = self._keys[optimizer] = self._n_optimizers
             self._n_optimizers += 1
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -130,6 +134,7 @@ class OptimizerTaps:
             if self.found is not None:
                 owner = self.found(frozenset(map(id, parameters)), sys._getframe(1))
             self.journal.entries.append((OPTIMIZER, key, frozenset(map(self._number, parameters)), owner))
+        self._last = weakref.ref(optimizer), key
         return key
 
     def _number(self, parameter: Tensor) -> int:
@@ -154,7 +159,9 @@ class OptimizerTaps:
             self.stopper.before()
         self.journal.inside_step += 1
         try:
-            closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
+            closure = None
+            if kwargs or len(args) > 1:
+                closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
             # LBFGS evaluates its closure at several points: no gradient is that of the step.
             self._late = closure is not None and not isinstance(optimizer, torch.optim.LBFGS)
             if closure is None:
@@ -185,6 +192,7 @@ class OptimizerTaps:
                 self._measure(optimizer, late=True)
             self._note(optimizer)
         except Exception as error:
+            journal.lane = None
             journal.contain("optimizer", error)
         if not journal.inside_step:
             self.stopper.after()
@@ -204,8 +212,11 @@ class OptimizerTaps:
         rate = groups[0].get("lr")
         if len(groups) > 1:
             rate = (rate, *(group.get("lr") for group in groups[1:]))
-        journal.entries.append((STEP, self.key(optimizer), rate, norm, ratio, dead))
-        forget_old(journal)
+        step = (STEP, self.key(optimizer), rate, norm, ratio, dead)
+        if journal.lane is None or not journal.lane.step(step):
+            journal.entries.append(step)
+        if len(journal.pending) > MANY:
+            forget_old(journal)
         journal.flush_if_due(border=True)
 
     def _copy_early(self, optimizer: Any) -> None:
@@ -227,7 +238,7 @@ class OptimizerTaps:
         `late`: after the step; the closure that computed the gradients has left them in place.
         """
         now = time.perf_counter()
-        clipped = self._clipping.take(optimizer)
+        clipped = self._clipping.take(optimizer) if self._clipping.clipped else None
         self._measured = (clipped, None)
         if not (self._norms.due(now) if clipped is None else self._updates.due(now)):
             return

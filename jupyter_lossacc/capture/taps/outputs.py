@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from jupyter_lossacc.capture.taps.fingerprints import row_fingerprints
 from jupyter_lossacc.capture.taps.journal import INPUT, OUTPUT, Journal, is_plain
@@ -101,7 +102,7 @@ class _Hook:
         self.seen = False  # the module is among those whose outputs were seen
 
     def __call__(self, module: Module, inputs: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if is_dynamo_compiling():
             return  # constant for a compiler, which then sees an empty hook
         taps, journal = self.taps, self.taps.journal
         if journal.open and journal.model is not self.model:  # of models trained in turn, this one answers

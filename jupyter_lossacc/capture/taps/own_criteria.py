@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from jupyter_lossacc.capture.taps.journal import CRITERION, LOSS, Journal, is_plain
 from jupyter_lossacc.capture.taps.losses import at_rest, note_loss
@@ -187,7 +188,7 @@ class CriterionLearner:
 
         def criterion(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            if torch.compiler.is_compiling() or not journal.here():
+            if is_dynamo_compiling() or not journal.here():
                 return original(*args, **kwargs)
             journal.hold += 1  # the losses inside are to be read together with the value returned
             before = journal.n_losses

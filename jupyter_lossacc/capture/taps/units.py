@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_dynamo_compiling
 
 from jupyter_lossacc.capture.taps.journal import UNITS, Journal, is_plain
 from jupyter_lossacc.capture.taps.optimizers import Cadence
@@ -160,7 +161,7 @@ class _Before(_Inert):
         self.taps = taps
 
     def __call__(self, module: nn.Module, _: Any) -> None:
-        if torch.compiler.is_compiling():
+        if is_dynamo_compiling():
             return
         if module.training and torch.is_grad_enabled():
             return
@@ -179,7 +180,7 @@ class _After(_Inert):
         self.taps = taps
 
     def __call__(self, *call: Any) -> None:
-        if torch.compiler.is_compiling() or not self.taps.journal.open:
+        if is_dynamo_compiling() or not self.taps.journal.open:
             return
         try:
             self.taps.finish(call[-1])
@@ -194,7 +195,7 @@ class _Once(_Inert):
         self.taps, self.name, self.sizes = taps, name, sizes
 
     def __call__(self, module: nn.Module, _: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if is_dynamo_compiling():
             return
         taps, journal = self.taps, self.taps.journal
         try:
