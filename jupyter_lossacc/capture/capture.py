@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from jupyter_lossacc.capture.taps.loaders import LoaderPass
+
 __all__ = ["Capture", "Counters", "Sink"]
 
+_FIRST = 256  # losses within which it has to be seen what is trained on
 _active: list[Capture] = []  # torch is patched per process, so there can be one only
 
 
@@ -198,6 +201,7 @@ class Capture:
         self._attach(self.models.find_trained(sys._getframe(2)))
         journal.find_model = self._find_model
         journal.first_batch = self._first_batch
+        journal.pass_begins = self._pass_begins
 
     def _optimizer_found(self, parameters: frozenset[int], frame: FrameType | None) -> int | None:
         self.journal.find_model = None
@@ -210,6 +214,15 @@ class Capture:
         """Loaders tell which samples a batch contains: nothing else has to."""
         self._index.remove()
         self.journal.wants_inputs = False
+
+    def _pass_begins(self, begun: LoaderPass) -> None:
+        """Watch for evaluations without a loss on data that were not trained on, even with a graph."""
+        trained = self._interpreter.trained_on
+        if not trained and 0 < self.journal.n_losses < _FIRST:
+            self.journal.flush()
+        if trained and not self.counters.steps and self.journal.model is not None:
+            self._attach(self.journal.model())  # no optimiser of torch's tells which model is trained
+        self._outputs.watching = bool(trained) and (begun.data.root, begun.data.part) not in trained
 
     def _attach(self, model: torch.nn.Module | None) -> None:
         if model is not None:
@@ -256,6 +269,7 @@ class Capture:
         began = governor.clock()
         try:
             self._reader.read(entries)
+            self.journal.copies |= self._reader.rewritten
         finally:
             governor.took(governor.clock() - began, n)
         if governor.every > 1:

@@ -140,7 +140,7 @@ def test_a_resumed_run_counts_on() -> None:
     assert [p.key for _, p in sink.passes] == [("train", 5, 30), ("val", 5, 30)]
 
 
-def test_second_look_at_the_same_step_is_said() -> None:
+def test_second_look_at_the_same_step_is_told_apart_where_it_saw_something_else() -> None:
     train_loader, val_loader, _ = make_loaders()
     model, sink = Net(), Sink()
     optimizer = loops.sgd(model)
@@ -148,7 +148,8 @@ def test_second_look_at_the_same_step_is_said() -> None:
         loops.train_one(model, train_loader, F.cross_entropy, optimizer, 1)
         loops.evaluate(model, val_loader, F.cross_entropy, 1)
         loops.evaluate(model, val_loader, F.cross_entropy, 1)
-    assert [p.key for _, p in sink.passes] == [("train", 1, 6), ("val", 1, 6)]
+        loops.evaluate(Net(), val_loader, F.cross_entropy, 1)
+    assert [p.key for _, p in sink.passes] == [("train", 1, 6), ("val", 1, 6), ("val_2", 1, 6)]
     assert len(sink.limits) == 1
     assert "evaluated again before another training step" in sink.limits[0]
 

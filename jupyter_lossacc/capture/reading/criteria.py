@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Call", "Calls", "Reduced", "fold_columns", "read_call", "reduce_call"]
+__all__ = [
+    "COLUMNS",
+    "Call",
+    "Calls",
+    "Reduced",
+    "fold_columns",
+    "read_call",
+    "reduce_call",
+]
 
 # Columns of a reduced batch, per sample: those of reduction.ROW_NAMES, then these.
 COLUMNS = ("predicted", "correct", "nll", "confidence", "margin", "target", "reported", "weight", "counted")
@@ -206,6 +214,8 @@ def task_of(name: str, logits: Tensor, targets: Tensor) -> str:
     elif name in _YES_OR_NO:
         per_sample = logits[0].numel() if logits.dim() > 1 and len(logits) else 1
         task = "binary" if per_sample == 1 else "multilabel" if logits.dim() == 2 else "dense"
+    elif name == "unknown" and _one_each(logits) and _one_each(targets) and logits.numel() == targets.numel():
+        task = "binary"
     elif name.startswith("multilabel_"):
         task = "multilabel"
     elif targets.is_floating_point():
@@ -217,6 +227,11 @@ def task_of(name: str, logits: Tensor, targets: Tensor) -> str:
     else:
         task = "unknown"
     return task
+
+
+def _one_each(tensor: Tensor) -> bool:
+    """Whether a tensor has one value per sample: shape (n,) or (n, 1)."""
+    return tensor.dim() == 1 or (tensor.dim() == 2 and tensor.shape[1] == 1)
 
 
 def _on_simplex(rows: Tensor) -> Tensor:
@@ -332,12 +347,19 @@ def _labels(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
         two = torch.stack([(1 - p).log().clamp_min(-100), p.log().clamp_min(-100)], dim=2).float()
     else:
         two = two_class_logits(z.reshape(-1)).reshape(n, -1, 2)
+    flags = _flags(None, None, z)
+    if call.name == "unknown":  # of a criterion that is not known, say whether these can be classes
+        head = z[:_SIMPLEX_ROWS].float()
+        simplex = ((head >= 0) & (head <= 1)).all()
+        p = z.float().clamp(1e-38, 1)
+        sure = torch.stack([(1 - p).clamp_min(1e-38).log(), p.log()], dim=2)
+        two = torch.where(simplex, sure, two)
+        flags = _flags(simplex.float(), ((y == 0) | (y == 1)).all().float(), z)
     labels = (y > (0.0 if call.name == "soft_margin_loss" else 0.5)).long()
     flat, flat_labels = two.reshape(-1, 2), labels.reshape(-1)
     rows = reduce_rows(flat, flat_labels)
     ones = torch.ones_like(rows[0])
     columns = _columns(rows, flat_labels, values.reshape(-1), ones, ones)
-    flags = _flags(None, None, z)
     if z.shape[1] == 1:
         return Reduced("binary", columns, flags, flat, flat_labels, 2)
     columns = columns.reshape(N_COLUMNS, n, -1)

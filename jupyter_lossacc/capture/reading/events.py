@@ -73,6 +73,7 @@ class LossEvent:
     logits: Tensor | None = None
     targets: Tensor | None = None
     dropped: bool = False  # written over before it could be read
+    rewritten: bool = False  # the user wrote into what the criterion returned
     thin: bool = False  # a training batch whose samples are not recorded, to save time
 
 

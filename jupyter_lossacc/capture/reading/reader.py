@@ -18,6 +18,7 @@ from jupyter_lossacc.capture.reading.criteria import Calls, Reduced, reduce_call
 from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.reading.light import reduce_light, thinnable
 from jupyter_lossacc.capture.reading.plain import ordinary, take_plain
+from jupyter_lossacc.capture.reading.rewritten import is_rewritten, value_of
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.reading.transfer import Chunk
 from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
@@ -30,6 +31,7 @@ from jupyter_lossacc.capture.taps.journal import (
     LOSS,
     OPTIMIZER,
     OUTPUT,
+    PASS_END,
     PICKED,
     PLAIN,
     STEP,
@@ -76,6 +78,7 @@ class Reader:
         self.book = BatchBook()
         self.origins = Origins()
         self.n_overwritten = 0
+        self.rewritten = False  # the user wrote into what a criterion had returned
         self.unseen = UnseenLosses(self.book)
         self._order = 0
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
@@ -220,6 +223,8 @@ class Reader:
             item = entry[1]
             if kind == BATCH:
                 self.book.add(item)
+            elif kind == PASS_END:
+                self.book.end(item)
         return item
 
     def _step(self, entry: Entry, scalars: list[Any]) -> StepEvent:
@@ -271,7 +276,10 @@ class Reader:
             event.thin = number in self._trained and self._thin(event, logits, target)
             losses.append((event, logits, target, output))
         if output.dim() == 0:
-            scalars.append((event, "value", output))
+            event.rewritten = is_rewritten(name, output)
+            self.rewritten |= event.rewritten
+            if not event.rewritten:
+                scalars.append((event, "value", output))
         elif output.numel():
             scalars.append((event, "value", output.double().mean()))
         return event
@@ -368,6 +376,8 @@ def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> No
         event.target = values[at : at + n] if values.ndim else values
         event.on_simplex, event.one_hot = flags[0] > 0, flags[1] > 0
         event.class_weights = weights
+        if event.rewritten:
+            event.value = value_of(event.call, event.columns)
         at += n
 
 

@@ -23,7 +23,7 @@ from torch.multiprocessing import reductions
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from jupyter_lossacc.capture.taps.loaders import Batch
+    from jupyter_lossacc.capture.taps.loaders import Batch, LoaderPass
 
 __all__ = [
     "BY_INPUT",
@@ -62,10 +62,16 @@ class BatchBook:
 
     def __init__(self) -> None:
         self._recent: deque[Batch] = deque()
+        self._ended: list[LoaderPass] = []  # since a pass began
         self._kept: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
 
     def add(self, batch: Batch) -> None:
-        """Remember a batch."""
+        """Remember a batch; those that a pass before left unused are over (features were taken, say)."""
+        if not batch.number and self._ended:
+            for old in [b for b in self._recent if not b.used and b.source in self._ended]:
+                self._recent.remove(old)
+                self._let_go(old)
+            self._ended.clear()
         self._recent.append(batch)
 
     def add_trained(self, batches: list[Batch]) -> None:
@@ -76,6 +82,10 @@ class BatchBook:
         for batch in batches[:-_RECENT]:
             self._let_go(batch)
         self._recent.extend(batches[-_RECENT:])
+
+    def end(self, source: LoaderPass) -> None:
+        """Note that a pass has ended."""
+        self._ended.append(source)
 
     def trim(self) -> None:
         """Let the targets of older batches go, once everything that may need them has been read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from jupyter_lossacc.capture.reading.criteria import Call
@@ -66,11 +67,16 @@ class UnseenLosses:
                 self.covered()
             self._output, self.last_loss, self.answered = None, 0, False
             return evaluated
-        elif kind == OUTPUT and entry[3] and self._output is not None and not self._output[3]:
+        elif kind == OUTPUT and entry[3] and self._output is not None and self._output[3] is False:
             self._output = None  # the same batch is trained on: that was a teacher, or a look before
-        elif kind in (OUTPUT, BATCH, PASS_END):
+        elif kind in (BATCH, PASS_END) or (kind == OUTPUT and self._output is not None and not self._maybe):
             return self.take_evaluation(order)
         return None
+
+    @property
+    def _maybe(self) -> bool:
+        """Whether the output that waits may be trained on."""
+        return self._output is not None and self._output[3] is None
 
     def take_evaluation(self, order: int) -> Made | None:
         """Return an output without a graph that no loss followed: the loop evaluates something else."""
@@ -83,7 +89,7 @@ class UnseenLosses:
     def trained(self, root: RootEvent) -> Made | None:
         """Backward reached no known loss: it was made from the last output."""
         entry, self._output = self._output, None
-        if root.numbers or entry is None or not entry[3] or root.value is None:
+        if root.numbers or entry is None or entry[3] is False or root.value is None:
             return None
         made = self._make(entry, root.order, "train")
         if made is not None:
@@ -106,12 +112,26 @@ class UnseenLosses:
         """Return the oldest batch without a loss whose size fits, and the leaf that looks like labels."""
         n = len(output)
         for batch in self.book.recent():
-            if batch.used or batch.size != n:
+            if batch.used or batch.size != n or batch.source.unlabelled:
                 continue
             for leaf in reversed(batch.leaves):
-                if not leaf.is_floating_point() and leaf.dim() and leaf.numel() == n:
+                if (
+                    not leaf.is_floating_point()
+                    and leaf.dim()
+                    and leaf.numel() == n
+                    and _classes(leaf, output)
+                ):
                     return batch, leaf.reshape(n)
             for leaf in reversed(batch.leaves):
                 if leaf.shape == output.shape:
                     return batch, leaf
         return None, None
+
+
+def _classes(leaf: Tensor, output: Tensor) -> bool:
+    """Whether integers of a batch can be the classes of its samples, and not their numbers, say."""
+    if leaf.device.type != "cpu" or not leaf.numel():
+        return True  # reading it would make the training wait
+    n_classes = output.shape[1] if output.dim() > 1 and output.shape[1] > 1 else 2
+    low, high = torch.aminmax(leaf)
+    return int(low) >= 0 and int(high) < n_classes

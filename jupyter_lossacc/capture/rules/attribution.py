@@ -46,6 +46,7 @@ class Attribution:
         self.holding = Holding()
         self.inputs = InputIds()
         self.by_input = self.loaders = False
+        self._traced = False  # training batches are rows of a tensor that the user holds
         self.revisited = False
 
     def take(self, event: LossEvent) -> None:
@@ -64,7 +65,10 @@ class Attribution:
         """Whether the predictions can be read as classes; counts what cannot."""
         if event.dropped:
             return False
-        if event.task == "regression" or (event.call.name in _ONE_HOT_ONLY and not event.one_hot):
+        continuous = event.call.name == "unknown" and event.task == "binary"  # unless its targets are 0 and 1
+        if event.task == "regression" or (
+            (continuous or event.call.name in _ONE_HOT_ONLY) and not event.one_hot
+        ):
             self.counters.regressions += 1
             return False
         if event.task not in _CLASSES:
@@ -111,10 +115,12 @@ class Attribution:
                 phase = event.phase or "eval"
                 origin = event.origin = run.pieces.place(origin, phase, run.step, own=partial(own, origin))
             columns = self._folded(event, columns)
-            ids = self._by_input(event, columns.shape[1]) if self.by_input else None
+            traced = event.phase == "train" and self._traced
+            ids = self._by_input(event, columns.shape[1]) if self.by_input and not traced else None
             if ids is not None:  # for all of a run, once for a part: sets keep their names
                 return columns, ids
             if origin is not None and len(origin.ids) == columns.shape[1] and self._held(event):
+                self._traced |= event.phase == "train"
                 return columns, origin.ids
             return columns, self._by_input(event, columns.shape[1])
         batch, first = event.match.batch, event.match.first

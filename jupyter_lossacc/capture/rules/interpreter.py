@@ -108,6 +108,8 @@ class Interpreter:
         self._stepping = -1  # the optimiser that stepped last
         self.uses_loaders: bool | None = None
         self.needs_inputs = True
+        self.trained_on: set[tuple[int, Any]] = set()  # data that loaders gave and backward reached
+        self._trained_source: LoaderPass | None = None
 
     # ------------------------------------------------------------------ reading
     def read(self, items: list[Any]) -> None:
@@ -162,6 +164,9 @@ class Interpreter:
             event.phase, event.root = "train", root
             event.logits = event.targets = None
             root.events.append(event)
+            if event.match is not None and event.match.batch.source is not self._trained_source:
+                self._trained_source = source = event.match.batch.source
+                self.trained_on.add((source.data.root, source.data.part))
             self._trained_until = max(self._trained_until, event.order)
             self._trained_at = root.order
         if not root.events:

@@ -75,6 +75,7 @@ class PassKeeper:
         """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
         run = self.run
         run.splits.training_goes_on()
+        run.n_classes = event.n_classes or run.n_classes
         if event.match is not None:
             opened = self._train_with_loader(event.match.batch, revisited=revisited)
         else:
@@ -144,7 +145,7 @@ class PassKeeper:
         for key in [k for k, o in run.open.items() if o is opened]:
             del run.open[key]
         source = run.sources.pop(id(opened), None)
-        if not opened.n_samples:
+        if not opened.n_samples or run.are_features(opened):
             return
         if opened.n_events == 1 and not opened.n_recorded:
             self.counters.train_passes += 1  # its loss stands in run.steps, and more is not known
@@ -165,13 +166,10 @@ class PassKeeper:
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
         if source is not None:
             passed = replace(passed, data=source.data.reference)
-        if passed.key in run.keys:
-            self.limit(
-                f"The {split!r} data were evaluated again before another training step; the first "
-                "evaluation at each step is kept."
-            )
+        told_apart = run.evaluations.tell_apart(passed, run.splits.taken, self.limit)
+        if told_apart is None:
             return
-        run.keys.add(passed.key)
+        passed = told_apart
         run.sizes[opened.group] = opened.n_samples
         for sentence in limits_of(
             split, opened, unknown_criteria=self.counters.unknown_criteria > 0, combined=run.combined,

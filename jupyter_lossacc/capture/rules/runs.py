@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.capture.rules.evaluations import Evaluations
 from jupyter_lossacc.capture.rules.pieces import Pieces
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 from jupyter_lossacc.records import STEP_COLUMNS
@@ -77,10 +78,11 @@ class Run:
     evaluated_since_train: bool = False
     combined: bool = False  # unreduced values of the criterion are combined by hand in training
     sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)  # samples in the last pass of a group
-    keys: set[tuple[str, int, int]] = field(default_factory=set)
+    evaluations: Evaluations = field(default_factory=Evaluations)
     seen: Seen = field(default_factory=Seen)
     pieces: Pieces = field(default_factory=Pieces)
     samples_drawn: int = 0
+    n_classes: int = 0  # that training predicts; 0 while that is not known
     rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
     # By split: the dataset or tensor its ids refer to, the ids of a pass, and their targets.
     labels: dict[str, tuple[int, NDArray[np.int64], NDArray[np.int32]]] = field(default_factory=dict)
@@ -138,6 +140,11 @@ class Run:
             else:
                 self._close((rate, math.nan, math.nan, math.nan), ())
 
+    def are_features(self, opened: OpenPass) -> bool:
+        """Whether a pass without a criterion gave no predictions: features, of another width."""
+        other = self.n_classes > 0 and opened.n_classes != self.n_classes
+        return opened.phase == "eval" and other and opened.without_criterion
+
     def rebuilt(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
         """Return the split of data that the user makes anew for an evaluation; None where not sure.
 
@@ -159,7 +166,11 @@ class Run:
             return None
         for split, (names, reference) in self.evaluated.items():
             gone = reference is not None and reference() is None
-            if gone and names == source.names and (split, opened.epoch, opened.step) not in self.keys:
+            if (
+                gone
+                and names == source.names
+                and (split, opened.epoch, opened.step) not in self.evaluations.known
+            ):
                 before = _in_order(*self.labels[split][1:])
                 if np.array_equal(before[0], ids) and np.array_equal(before[1], targets):
                     return split

@@ -84,11 +84,13 @@ class Journal:
         self.mode_layers: int | None = None  # layers of that model that depend on its mode
         self.evaluating: Callable[[], None] | None = None  # called at every loss without gradients
         self.mode: bool | None = None  # last mode set on any module
+        self.pass_begins: Callable[[LoaderPass], None] | None = None  # called when a loader begins a pass
         self.first_batch: Callable[[], None] | None = None  # called when a loader gives its first batch
         self.find_model: Callable[[], None] | None = None  # called at the first loss
         self.learner: CriterionLearner | None = None  # while the user's own criterion is looked for
         self.wants_inputs = True  # samples may have to be recognised by what the model is given
         self.lane: Lane | None = None  # for steps that look like the last one
+        self.copies = False  # the user writes into what criteria return: ``loss /= n``
         self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
     def here(self) -> bool:

@@ -71,6 +71,7 @@ class LoaderPass:
     sent: dict[int, Any] = field(default_factory=dict)
     n_given: int = 0
     position: int = 0
+    unlabelled: bool = False  # the user throws the labels away
     exhausted: bool = False  # the iterator has said so
     ended: bool = False  # exhausted, or nobody holds the iterator any more; set in the order of events
 
@@ -149,6 +150,8 @@ class _Taps:
         made.iterator = weakref.ref(iterator, lambda _: self.end(made))
         setattr(iterator, _MARK, made)
         self.journal.border = True
+        if self.journal.pass_begins is not None:
+            self.journal.pass_begins(made)
         return made
 
     def end(self, current: LoaderPass) -> None:

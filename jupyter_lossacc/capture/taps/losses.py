@@ -133,7 +133,7 @@ def note_loss(
     if output.requires_grad:
         number = output.grad_fn._sequence_nr()
         journal.pending[number] = journal.n_steps
-        output = output.detach()
+        output = output.detach().clone() if journal.copies else output.detach()
     else:
         number = -1
     logits, target, versions = at_rest(logits, target)

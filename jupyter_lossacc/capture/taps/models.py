@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jupyter_lossacc.capture.taps.journal import Journal
     from jupyter_lossacc.capture.taps.patches import Patches
 
-__all__ = ["Models", "user_frames"]
+__all__ = ["Models", "labels_ignored", "user_frames"]
 
 _MAX_FRAMES = 40
 _MAX_SCANS = 64
@@ -175,6 +175,16 @@ class Models:
             if other is value and not name.startswith("_"):
                 found[name] = None
         return tuple(found)
+
+
+def labels_ignored(leaves: Iterable[Tensor], frame: FrameType | None) -> bool:
+    """Whether the user calls a batch's labels ``_``: ``for x, _ in loader``."""
+    labels = [leaf for leaf in leaves if not leaf.is_floating_point()]
+    for user_frame in user_frames(frame):
+        for name, value in _local_items(user_frame):
+            if name.startswith("_") and any(value is leaf for leaf in labels):
+                return True
+    return False
 
 
 def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:

@@ -8,6 +8,7 @@ loops that compute no loss at all.
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,21 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from jupyter_lossacc.capture.taps.fingerprints import row_fingerprints
-from jupyter_lossacc.capture.taps.journal import INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.taps.journal import BATCH, INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.taps.models import labels_ignored
 from jupyter_lossacc.capture.taps.scripting import hide_hooks_from_scripting
 from jupyter_lossacc.capture.taps.units import UnitTaps
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from torch.nn import Module
 
     from jupyter_lossacc.capture.taps.patches import Patches
 
 __all__ = ["OutputTaps"]
 
+_LATELY = 4  # entries within which a batch was given that an output is of
 _COVERED = 8  # trained losses seen after which outputs in training are not needed any more
 
 
@@ -38,6 +43,7 @@ class OutputTaps:
         self.journal = journal
         self.units = UnitTaps(journal, _first_tensor)
         self.n_covered = 0
+        self.watching = False  # the loader gives data that were not trained on: no loss may follow
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
         self.called: weakref.WeakSet[Module] = weakref.WeakSet()  # those whose outputs were seen
@@ -61,26 +67,38 @@ class OutputTaps:
         self.n_covered += 1
 
     def note(self, module: Module, inputs: Any, output: Any) -> None:
-        """Entry: (OUTPUT, output, version, whether it has a graph, module.training)."""
+        """Entry: (OUTPUT, output, version, whether it may be trained on, module.training).
+
+        With a graph, and yet on data that were not trained on so far, that is None: not known.
+        """
         journal = self.journal
         if module not in self.called:
             self.called.add(module)
         tensor = _first_tensor(output)
         if tensor is None:
             return
+        if not tensor.requires_grad:
+            self.look_at_labels(sys._getframe(1))
         if journal.wants_inputs:
             self.note_input(inputs, tensor)
         graph = tensor.requires_grad
         if graph and journal.learner is not None:
             journal.learner.arm()
-        if graph and self.n_covered >= _COVERED:
+        if graph and self.n_covered >= _COVERED and not self.watching:
             return
         if tensor.is_inference():
             version, tensor = -1, tensor.clone()
         else:
             version, tensor = tensor._version, tensor.detach()
         journal.n_bytes += tensor.nbytes
-        journal.entries.append((OUTPUT, tensor, version, graph, module.training))
+        trained = None if graph and self.watching else graph
+        journal.entries.append((OUTPUT, tensor, version, trained, module.training))
+
+    def look_at_labels(self, frame: FrameType) -> None:
+        """Note at the first batch of an evaluation whether the user throws its labels away."""
+        last = next((e[1] for e in reversed(self.journal.entries[-_LATELY:]) if e[0] == BATCH), None)
+        if last is not None and not last.number:
+            last.source.unlabelled = labels_ignored(last.leaves, frame)
 
     def note_input(self, inputs: Any, output: Tensor) -> None:
         """Entry: (INPUT, fingerprints of the rows, memory of the output), for loops without loaders."""
@@ -108,7 +126,8 @@ class _Hook:
         if journal.open and journal.model is not self.model:  # of models trained in turn, this one answers
             journal.model, journal.mode_layers = self.model, self.mode_layers
         trained = type(output) is Tensor and output.requires_grad and self.seen
-        if trained and taps.n_covered >= _COVERED and journal.learner is None and not journal.wants_inputs:
+        known = taps.n_covered >= _COVERED and not taps.watching
+        if trained and known and journal.learner is None and not journal.wants_inputs:
             return  # most steps of most trainings end here
         if journal.here():
             self.seen = True

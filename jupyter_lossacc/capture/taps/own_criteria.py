@@ -143,7 +143,8 @@ class CriterionLearner:
             if value.dim() > 1 or value.grad_fn is None:
                 return
             number = value.grad_fn._sequence_nr()
-            made = _Returned(frame.f_code, given, number, len(self.journal.pending), value.detach())
+            kept = value.detach().clone()  # the user may go on writing into it: ``loss /= n``
+            made = _Returned(frame.f_code, given, number, len(self.journal.pending), kept)
             self._returned.append(made)
 
     def _criterion(self, root: Tensor) -> _Returned | None:
@@ -213,9 +214,11 @@ class CriterionLearner:
             return
         self._fired = True
         if given is None or not all(isinstance(t, Tensor) and is_plain(t) for t in given):
-            journal.entries.append((CRITERION, value.detach()))
+            journal.entries.append((CRITERION, value.detach().clone()))  # the user may write into it
         else:
+            copies, journal.copies = journal.copies, True
             note_loss(journal, "unknown", (*given,), {}, value)
+            journal.copies = copies
             return
         journal.flush_if_due(border=not value.requires_grad)
 
