@@ -292,7 +292,7 @@ class Capture:
             return None
         governor.passes_are(steps=pattern.source is None)
         call = (pattern.call.name, pattern.call.parameters)
-        data = (pattern.source, pattern.target)
+        data = (pattern.source, pattern.target, pattern.copied)
         return Lane(journal, pattern, call, pattern.optimizer, *data, governor.takes)
 
     def log_batch(

@@ -40,6 +40,8 @@ STYLES = (
     "accumulated_by_adding_gradients",
     "steps_that_begin_like_all_others",
     "targets_written_over_after_the_step",
+    "batches_fetched_ahead_and_copied",
+    "copies_in_another_type",
     "last_batch_of_one_sample",
     "validation_with_gradients",
     "validation_batch_in_every_step",
@@ -201,6 +203,25 @@ def steps_that_begin_like_all_others() -> None:
                 F.cross_entropy(model(x), y)
 
 
+def batches_fetched_ahead_and_copied() -> None:
+    """The loader has given the next batch before the loss of this one is computed, on copies."""
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(6):
+        batches = iter(train_loader)
+        ahead = next(batches, None)
+        while ahead is not None:
+            x, y = (part.clone() for part in ahead)
+            ahead = next(batches, None)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
 def targets_written_over_after_the_step() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -224,6 +245,7 @@ OWN = {
         accumulated_by_adding_gradients,
         steps_that_begin_like_all_others,
         targets_written_over_after_the_step,
+        batches_fetched_ahead_and_copied,
     )
 }
 
@@ -250,7 +272,12 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
 
 
-DEVIATING = ("steps_that_begin_like_all_others", "targets_written_over_after_the_step")
+DEVIATING = (
+    "steps_that_begin_like_all_others",
+    "targets_written_over_after_the_step",
+    "batches_fetched_ahead_and_copied",
+    "copies_in_another_type",
+)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +317,14 @@ def test_thinning_leaves_out_training_samples_and_nothing_else(name: str, every:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain_tutorial", "one_batch_for_ever", "k_folds", "ignored_samples_and_batches"]
+    "name",
+    [
+        "plain_tutorial",
+        "one_batch_for_ever",
+        "k_folds",
+        "ignored_samples_and_batches",
+        "copies_in_another_type",
+    ],
 )
 def test_plain_steps_are_read_many_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []

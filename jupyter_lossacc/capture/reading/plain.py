@@ -49,6 +49,8 @@ class Pattern:
         What its batch came from.
     target : weakref to Tensor, optional
         Without a loader: the targets of the whole set, which every step trains on.
+    copied : bool
+        Whether the targets were copied from the batch, to another device or type.
     """
 
     call: Call
@@ -56,6 +58,7 @@ class Pattern:
     group: tuple[Any, ...]
     source: LoaderPass | None
     target: weakref.ref[Tensor] | None
+    copied: bool = False
 
     @property
     def n_entries(self) -> int:
@@ -117,10 +120,12 @@ def pattern_of(event: LossEvent, optimizer: int, group: tuple[Any, ...]) -> Patt
     match, origin = event.match, event.origin
     if match is not None:
         batch = match.batch
-        certain = match.source in ("identity", "memory") and match.first == 0
+        # A copy, on another device say, tells its batch only if that was the one given last.
+        copied = match.source == "values" and event.candidates[-1:] == (batch,)
+        certain = (copied or match.source in ("identity", "memory")) and match.first == 0
         whole = certain and event.n_rows == batch.size and batch.indices is not None
         shared = batch.source.data.share is not None
-        return Pattern(call, optimizer, group, batch.source, None) if whole and not shared else None
+        return Pattern(call, optimizer, group, batch.source, None, copied) if whole and not shared else None
     if origin is None or not origin.whole or not origin.kept() or event.n_rows != origin.n_rows:
         return None
     return Pattern(call, optimizer, group, None, origin.target)

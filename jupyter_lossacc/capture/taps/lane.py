@@ -77,6 +77,8 @@ class Lane:
         What the batches come from.
     target : weakref to Tensor, optional
         Without a loader: the targets of the whole set, which every step trains on.
+    copied : bool
+        Whether targets are copies of a batch's, of which only their number tells.
     takes : callable
         Whether the next batch is recorded sample by sample.
     """
@@ -89,11 +91,12 @@ class Lane:
         optimizer: int,
         source: LoaderPass | None,
         target: weakref.ref[Tensor] | None,
+        copied: bool,
         takes: Callable[[], bool],
     ) -> None:
         self.journal, self.pattern, self.optimizer, self.takes = journal, pattern, optimizer, takes
         self.name, self._parameters = call
-        self._source, self._target = source, target
+        self._source, self._target, self._copied = source, target, copied
         self._entry: tuple[int, PlainStep] | None = None  # of the step that goes on
 
     def loss(self, name: str, args: tuple[Any, ...], output: Tensor) -> bool:
@@ -144,6 +147,8 @@ class Lane:
         batch: Batch = entries[-1][1]
         if batch.source is not self._source or batch.indices is None or target.numel() != batch.size:
             return None
+        if self._copied:
+            return batch
         for leaf in batch.leaves:
             if leaf is target or _same(leaf, target):
                 return batch
