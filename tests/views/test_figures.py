@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from PIL import Image
 
 from jupyter_lossacc.views.figures import FIGURES, THEMES, figure, figure_png
 from tests.views.states import STATES, state_of
@@ -102,3 +104,12 @@ def test_pyplot_is_not_touched():
 
 def test_a_small_picture_is_small():
     assert len(figure_png(*STATES["both-rise"]().arguments)) < 40_000
+
+
+def test_a_picture_beside_its_verdict_does_not_repeat_it() -> None:
+    def top(titled: bool) -> np.ndarray:
+        drawn = figure_png(*STATES["both-rise"]().arguments, titled=titled)
+        return np.asarray(Image.open(BytesIO(drawn)).convert("L"))[2:14, 5:150]
+
+    assert top(True).min() < 100
+    assert top(False).min() > 200

@@ -75,12 +75,20 @@ def figure_png(
     diagnoses: Sequence[Diagnosis],
     advice: CheckpointAdvice | None,
     dpi: int = 80,
+    *,
+    titled: bool = True,
 ) -> bytes:
-    """Draw the curves as a PNG with few colours: a third of the bytes of a full-colour one."""
+    """Draw the curves as a PNG with few colours: a third of the bytes of a full-colour one.
+
+    Without `titled` the verdict is not written above them: where it stands as text beside the picture.
+    """
     from PIL import Image
 
     drawn, small = BytesIO(), BytesIO()
-    figure(recording, episodes, diagnoses, advice).savefig(drawn, format="png", dpi=dpi)
+    made = figure(recording, episodes, diagnoses, advice)
+    if not titled:
+        made.suptitle("")
+    made.savefig(drawn, format="png", dpi=dpi)
     picture = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     picture.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -221,7 +221,8 @@ def keep_answering(panel: Panel) -> None:
 
 def bundle_of(findings: Findings, save: str, uid: str = "") -> dict[str, Any]:
     """Return what stays in the notebook for a finished run; `uid` is that of its live panel."""
-    png = figure_png(findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+    drawn = (findings.recording, findings.episodes, findings.diagnoses, findings.advice)
+    png = figure_png(*drawn, titled=False)
     return dict(frozen_bundle(_state(findings), png, mode=cast("SaveMode", save), uid=uid))
 
 
