@@ -111,5 +111,5 @@ def test_a_picture_beside_its_verdict_does_not_repeat_it() -> None:
         drawn = figure_png(*STATES["both-rise"]().arguments, titled=titled)
         return np.asarray(Image.open(BytesIO(drawn)).convert("L"))[2:14, 5:150]
 
-    assert top(True).min() < 100
-    assert top(False).min() > 200
+    assert top(True).min() < 60  # its letters are darker than axes
+    assert top(False).min() > 60
