@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from jupyter_lossacc.causes import CAUSES, growing_confidence
+from jupyter_lossacc.causes.pages import page
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.decompose import decompose
 from jupyter_lossacc.diagnosis.diagnose import diagnose
@@ -23,6 +24,7 @@ from tests.battery.loop import Ran, ask, fit
 from tests.battery.scenarios import plans
 from tests.causes.cases import Case, case, over
 from tests.recordings import train_and_record
+from tests.scenarios import flip
 from tests.scenarios_classes import draw, mlp
 
 HERE = Path(__file__).parent
@@ -74,6 +76,31 @@ def falling() -> Ran:
 def test_both_fall() -> None:
     assert "both_fall" in {e.kind for e in falling().episodes if e.split == "val"}
     assert "tail_relief" in {f.cause for d in falling().diagnoses for f in d.supported}
+
+
+@cache
+def shrinking() -> Case:
+    """A network far too sure of training labels that it has by heart, some wrong, is drawn back to zero."""
+    torch.manual_seed(0)
+    train, val = (draw([n, n], spread=2.0, seed=seed) for seed, n in enumerate((300, 600)))
+    model = mlp(20, 2, 128)
+    by_heart = torch.optim.Adam(model.parameters(), lr=1e-2)
+    train_and_record(model, train, val, epochs=40, optimizer=by_heart, watch_steps=False)
+    decays = torch.optim.AdamW(model.parameters(), lr=2.5e-4, weight_decay=20.0)
+    (noisy, _), (watched, _) = flip(train, 0.15, 2, 0), flip(val, 0.15, 2, 1)
+    r = train_and_record(model, noisy, watched, epochs=14, optimizer=decays).build()
+    episodes = find_episodes(r)
+    return Case(r, episodes, diagnose(r, episodes))
+
+
+def test_both_fall_on_training_too_so_it_is_no_overfitting() -> None:
+    """Training accuracy falls as well: nothing is overfitted."""
+    both = {e.split: e for e in shrinking().episodes if e.kind == "both_fall"}
+    assert set(both) == {"train", "val"}
+    assert all(e.loss_change.high < 0 and e.accuracy_change.value < -0.005 for e in both.values())
+    for d in shrinking().diagnoses:
+        assert not {f.cause for f in d.supported} & {"overfitting", "overconfidence"}
+    assert shrinking().finding("tail_relief").verdict == "supported"
 
 
 def test_what_fell_when_both_fell() -> None:
@@ -132,6 +159,16 @@ def test_high_training_accuracy_beside_a_high_validation_loss() -> None:
     f = found.finding("overfitting")
     assert f.verdict == "supported"
     assert f"to {train.nll:.3f}" in f.statement
+
+
+def test_high_accuracy_and_a_high_loss_on_validation_beside_a_perfect_training() -> None:
+    """Both accuracies are high; one loss is a hundred times the other, and why is said."""
+    found = case("label_noise")
+    train, val = found.recording.series("train")[-1], found.recording.series("val")[-1]
+    assert min(train.accuracy, val.accuracy) > 0.85
+    assert val.nll > 100 * train.nll
+    assert val.nll > 1.5 * min(s.nll for s in found.recording.series("val"))
+    assert found.finding("label_noise").verdict == "supported"
 
 
 def test_small_moves_the_same_way_raise_no_alarm() -> None:
@@ -196,6 +233,33 @@ def test_steps_tell_of_the_gradient_and_the_split_of_what_it_did() -> None:
     parts = decompose(found.recording, "val", e.start_epoch, e.end_epoch, "scale")
     by = dict(zip(parts["part"], parts["loss_change"], strict=True))
     assert by["scale"] > 0.5 * (by["scale"] + by["direction"])
+
+
+# ---- remedies
+
+# What phenomena ask to be offered against each cause; the page says it, or the action in the finding.
+REMEDIES = {
+    "overconfidence": ("temperature", "label smoothing", "dropout", "weight decay", "augment", "epoch"),
+    "overfitting": ("L1", "L2", "dropout", "augment", "more data", "epoch"),
+    "class_imbalance": ("sampler", "stratif", "weight=", "focal", "balanced accuracy", "F1"),
+    "majority_collapse": ("draw the rare", "stratif", "weight=", "focal", "balanced accuracy", "F1"),
+    "class_weights_changed": ("schedule", "balanced accuracy", "unweighted"),
+    "misaligned_loss": ("CrossEntropyLoss",),
+    "confident_errors": ("focal", "label smoothing", "look at"),
+    "label_noise": ("relabel", "drop", "robust"),
+    "capacity_or_noise": ("times as wide", "features"),
+    "underconfidence": ("input noise", "augment", "more epochs"),
+    "dead_activations": ("LeakyReLU", "initialisation", "learning rate"),
+    "learning_rate_too_high": ('"lr"] /=', "scheduler", "adaptive"),
+    "gradient_noise": ("batch", "rate", "averag"),
+    "unshuffled_training": ("shuffle=True",),
+}
+
+
+@pytest.mark.parametrize("cause", REMEDIES)
+def test_the_remedies_of_a_cause_are_offered(cause: str) -> None:
+    text = page(cause).sections["What to try"].lower().replace("_", " ")
+    assert not [word for word in REMEDIES[cause] if word.lower() not in text]
 
 
 # ---- questions
