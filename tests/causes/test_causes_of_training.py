@@ -82,6 +82,9 @@ def test_a_supported_finding_is_complete(cause: str) -> None:
     assert all(np.isfinite(e.value) for e in f.evidence)
     assert np.mean([e.supports for e in f.evidence if e.threshold]) > 0.5
     assert f.strength > 0
+    if f.share is not None:
+        assert np.isfinite([f.share.low, f.share.high]).all()
+        assert f.share.low < f.share.value < f.share.high
     assert f.link == f"#lossacc-page-{cause}"
     ids = case(cause).recording.predictions("val", -1).sample_ids
     assert set(f.sample_ids) <= set(ids)
@@ -201,6 +204,14 @@ def test_confident_errors_finds_the_few() -> None:
     assert f.share.low > 0.5
     assert f.counterfactual is not None
     assert f.counterfactual.value < 0.7 * f.counterfactual.actual
+    assert f.counterfactual.value == pytest.approx(mean_without(found, f.sample_ids))
+
+
+def mean_without(found: Case, left_out: np.ndarray) -> float:
+    """Mean loss of the last epoch of the validation stretch without some samples."""
+    end = next(e.end_epoch for e in found.episodes if e.split == "val" and e.harmful)
+    p = found.recording.predictions("val", end)
+    return float(p.nll[~np.isin(p.sample_ids, left_out)].mean(dtype=np.float64))
 
 
 def test_inputs_unlike_training_are_not_called_wrong_labels() -> None:
@@ -216,6 +227,8 @@ def test_outliers_are_named_and_leave_the_rest_undecided() -> None:
     f = found.finding("outlier_inputs")
     few = np.random.default_rng(0).permutation(1000)[:20]
     assert set(f.sample_ids) <= set(few)
+    assert f.counterfactual is not None
+    assert f.counterfactual.value == pytest.approx(mean_without(found, f.sample_ids))
     over = found.finding("overconfidence")
     assert over.verdict == "undecided"
 

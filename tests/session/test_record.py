@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
@@ -78,6 +79,12 @@ def test_advised_weights_give_the_recorded_loss(tmp_path: Path) -> None:
     fresh = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
     run = la.load_run("weights", tmp_path)
     assert run.restore(fresh) == run.checkpoint.epoch
+    digits = load_digits()
+    with torch.no_grad():
+        out = fresh.eval()(torch.tensor(digits.data[300:700] / 16, dtype=torch.float32))
+    loss = nn.functional.cross_entropy(out, torch.tensor(digits.target[300:700])).item()
+    assert run.checkpoint.epoch is not None
+    assert loss == pytest.approx(training.truth[run.checkpoint.epoch - 1][0], abs=1e-6)
     if run.checkpoint.epoch == 5:
         expected = training.model.state_dict()
         assert all(torch.equal(v, expected[k]) for k, v in fresh.state_dict().items())
