@@ -158,6 +158,13 @@ def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
     if not m.loss_rises:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
+        if m.loss > max(2 * m.loss_wobble, 0.01, 0.02 * w.start.nll):  # a reader sees it in the curve
+            since = sum(s.epoch > w.start.epoch for s in w.inside)
+            return (
+                f"No trend beyond chance so far: {split} loss is {rounded(m.loss)} nats above its lowest, at "
+                f"epoch {w.start.epoch}. It wobbles by {nats} nats from epoch to epoch, and the lowest of "
+                f"several is partly luck, so the {since} epochs since then do not make that a rise."
+            )
         return (
             f"Nothing unusual: {split} loss and accuracy do not part beyond their wobble from epoch to epoch "
             f"({nats} nats, {rounded(100 * m.accuracy_wobble, 1)} points)."

@@ -296,6 +296,23 @@ def test_guessing_is_not_called_nothing_unusual() -> None:
         assert ("nothing is learned" in found.statement) == (not known)
 
 
+def test_a_loss_seen_above_its_lowest_is_not_said_to_be_within_its_wobble() -> None:
+    """A rise of three wobbles in seven epochs is no trend, but a reader sees it."""
+    y = torch.arange(400) % 4
+    losses = [1.41, 1.37, 1.13, 0.91, 0.85, 0.91, 1.00, 1.08, 0.97, 1.02, 1.00, 0.99]
+    for shown, expected in (
+        (losses, "0.140 nats above its lowest, at epoch 5"),
+        (losses[:6], "Nothing unusual"),
+    ):
+        builder = RecordingBuilder()
+        for epoch, loss in enumerate(shown, 1):
+            margin = -np.log(np.expm1(loss) / 3)
+            builder.add("val", epoch, epoch, margin * torch.eye(4)[y], y)
+        found = {f.cause: f for f in diagnose(builder.build(), ())[0].findings}["fluctuation"]
+        assert found.verdict == "supported"
+        assert expected in found.statement
+
+
 def swinging(level: float) -> dict[str, np.ndarray]:
     """Steps whose loss goes up and down around a level from epoch to epoch, by 5 %, with long updates."""
     made = steps(np.full(200, 3e-2))
