@@ -10,23 +10,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import answers_one_class, default_split, percent, rounded, spoken
+from jupyter_lossacc.diagnosis import going_on
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from jupyter_lossacc.stats.estimate import Estimate
-from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.resampling import mcnemar, paired_difference
 from jupyter_lossacc.stats.rescaling import rescaled_nll
+
+if TYPE_CHECKING:
+    from jupyter_lossacc.diagnosis.going_on import Stop
 
 __all__ = ["advise", "best_epoch", "stop_or_go"]
 
 Floats = NDArray[np.float64]
-Stop = Literal["now", "keep going", "undecided"]
 NEGLIGIBLE = 0.001  # nats that a temperature must repair to be worth a sentence
 MAX_EQUIVALENT = 24  # epochs examined, at most, in the search for an earlier equivalent
 
@@ -295,43 +297,11 @@ def _earliest_equivalent(recording: Recording, curve: _Curve) -> int | None:
 def stop_or_go(recording: Recording) -> tuple[Stop, str]:
     """Say whether going on pays: the trend of the calibrated loss decides, not the raw loss."""
     curve = _curve(recording)
-    if curve is None or len(curve.passes) < 4:
+    if curve is None:
         return "undecided", "Fewer than four evaluated epochs: too early to say."
-    epochs = np.array([s.epoch for s in curve.passes])
-    values = curve.chosen_by
-    what = curve.loss
-    patience = max(5, int(np.ceil(0.1 * epochs[-1])))
-    lowest = curve.lowest
-    age = int(epochs[-1] - epochs[lowest])
-    recent = epochs > epochs[-1] - max(2 * patience, 10)
-    slope, error = _slope(epochs[recent], values[recent])
-    if age >= patience:
-        since = epochs >= epochs[lowest]
-        slope_since, error_since = _slope(epochs[since], values[since])
-        if slope_since > -error_since:
-            return (
-                "now",
-                f"The {what} has not improved for {age} epochs (lowest at epoch {epochs[lowest]}).",
-            )
-    pays = -slope * patience > max(0.001, 0.002 * abs(values[lowest]))
-    if slope < -2 * error and pays and age < patience:
-        falls = (
-            f"Along its last {recent.sum()} epochs the {what} still falls, by {-slope:.2g} nats per epoch."
-        )
-        return "keep going", falls + _in_spite(curve)
-    low = f"lowest at epoch {epochs[lowest]}"
-    if age >= patience:
-        return (
-            "undecided",
-            (
-                f"The {what} has had no new lowest for {age} epochs ({low}), but has been falling since its "
-                "last jump: going on may still pay a little."
-            ),
-        )
-    return (
-        "undecided",
-        f"The {what} is about level ({low}); {patience} epochs without a new lowest would settle it.",
-    )
+    epochs = np.array([s.epoch for s in curve.passes], np.int64)
+    stop, why = going_on.stop_or_go(epochs, curve.chosen_by, curve.loss)
+    return stop, why + (_in_spite(curve) if stop == "keep going" else "")
 
 
 def _in_spite(curve: _Curve) -> str:
@@ -341,20 +311,6 @@ def _in_spite(curve: _Curve) -> str:
     low = int(np.nanargmin(losses))
     rising = len(losses) - 1 - low >= 5 and losses[-1] > losses[low] * 1.02
     return " The rise of the loss itself is no reason to stop." if rising else ""
-
-
-def _slope(epochs: NDArray[np.int64], values: Floats) -> tuple[float, float]:
-    """Least-squares slope per epoch and its standard error from the wobble around it."""
-    kept = np.isfinite(values)
-    x, y = epochs[kept].astype(np.float64), values[kept]
-    if len(x) < 3:
-        return 0.0, float("inf")
-    centred = x - x.mean()
-    weight = float((centred**2).sum())
-    noise = epoch_noise(y)
-    if np.isnan(noise):
-        noise = float(np.std(y, ddof=1))
-    return float(centred @ y / weight), noise / np.sqrt(weight)
 
 
 @lru_cache(maxsize=4096)

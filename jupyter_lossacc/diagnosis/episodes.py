@@ -31,6 +31,7 @@ __all__ = ["find_episodes", "settled"]
 
 Floats = NDArray[np.float64]
 
+FALLING_LOSS = ("both_fall", "loss_falls_accuracy_flat")
 _LOSS_RISES: tuple[EpisodeKind, ...] = ("both_rise", "loss_rises_accuracy_falls")
 _REACH = 60  # epochs on each side of an end among which its bend is looked for
 _GAP = SHORTEST  # from the end of one stretch to the start of the next: between them is room for no other
@@ -126,7 +127,11 @@ def _episodes_of(
     before = [_window_of(split, episode) for episode in standing]
     windows, carried = _placed(split.curves, split.bars, before)
     lost = [replace(e, retracted=True) for e, on in zip(standing, carried, strict=True) if on not in windows]
-    shown = [_describe(split, window) for window in _joined(split.curves, split.bars, windows)]
+    joined = _joined(split.curves, split.bars, windows)
+    if recording.status == "running":
+        shown = [_steady(split, window, joined, standing) for window in joined]
+    else:
+        shown = [_describe(split, window) for window in joined]
     return shown + [e for e in retracted + lost if not _goes_on(e, shown)]
 
 
@@ -189,6 +194,47 @@ def _joined(curves: Curves, bars: Bars, windows: list[Window]) -> list[Window]:
 
 def _overlapped(window: Window, others: Sequence[Window]) -> bool:
     return any(window.first <= o.last and window.last >= o.first for o in others)
+
+
+def _steady(split: _Split, window: Window, others: Sequence[Window], standing: list[Episode]) -> Episode:
+    """Describe a stretch of a run that goes on from a start that does not jump from look to look.
+
+    Of starts that are equally likely another one is the best each time. So a stretch begins no earlier than
+    its loss has turned, and where it was shown before, at the same epoch as long as that cannot be told
+    from the new one. What is shown as a stretch, and when, does not depend on this.
+    """
+    turned = _from(split, window, _turn(split.curves, window), others) or window
+    made = _describe(split, turned)
+    for old in standing:
+        if old.kind != made.kind or old.end_epoch < made.start_epoch or old.start_epoch == made.start_epoch:
+            continue
+        (low, high), (least, most) = (e.start_interval or (e.start_epoch,) * 2 for e in (made, old))
+        first = int(np.searchsorted(split.epochs, old.start_epoch))
+        early = first < _turn(split.curves, replace(window, first=min(first, window.first)))
+        kept = None if early and turned is not window else _from(split, window, first, others)
+        if kept and low <= most and least <= high:
+            return replace(
+                _describe(split, kept), start_interval=(min(low, old.start_epoch), max(high, old.start_epoch))
+            )
+    return made
+
+
+def _turn(curves: Curves, window: Window) -> int:
+    """Index of the epoch at which the loss turns to the way it goes along a stretch."""
+    loss = curves.loss[window.first : window.last + 1]
+    if window.kind == "accuracy_stuck_loss_high":
+        return window.first
+    return window.first + int(loss.argmax() if window.kind in FALLING_LOSS else loss.argmin())
+
+
+def _from(split: _Split, window: Window, first: int, others: Sequence[Window]) -> Window | None:
+    """Return the stretch with another start, if it is one of its kind too and meets no other."""
+    moved = replace(window, first=first)
+    if window.last - first + 1 < SHORTEST or _overlapped(moved, [w for w in others if w != window]):
+        return None
+    a, b = np.array([first]), np.array([window.last])
+    is_one = which_kinds(split.curves, a, b, split.bars.standing(), anchored=True)[window.kind][0]
+    return moved if is_one else None
 
 
 def _goes_on(old: Episode, shown: Sequence[Episode]) -> bool:

@@ -25,9 +25,9 @@ _OPEN = "loss rises (accuracy moves within its noise)"
 # Examined about the run only where no episode is shown.
 _ABOUT_A_RISE = frozenset({"overconfidence", "underconfidence", "overfitting", "confident_errors"})
 _UNMARKED = "No stretch is marked, because accuracy cannot be told from chance meanwhile."
-_ALSO = {
-    "both_rise": "; accuracy rises all the same",
-}
+# A cause explains what the loss does; of the accuracy is said only where it goes.
+_LOSS = {"loss_rises_accuracy_falls": "loss rises"}
+_ALSO = {"both_rise": "; accuracy rises all the same", "loss_rises_accuracy_falls": "; accuracy falls too"}
 
 
 def headline(
@@ -62,6 +62,7 @@ def headline(
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
     moves = _OPEN if episode.accuracy_open else _MOVES[episode.kind]
+    moves = _LOSS.get(episode.kind, moves) if supported else moves
     what = f"{spoken(episode.split).capitalize()} {moves}"
     if supported:
         first = supported[0]

@@ -181,6 +181,13 @@ def test_an_episode_without_a_cause_names_that_of_the_run(
     assert "none of the causes examined explains it" in d.headline
 
 
+def test_a_cause_of_the_loss_is_not_said_to_be_one_of_the_accuracy(recording: Recording) -> None:
+    """Over-confidence raises the loss; it changes no prediction."""
+    (d, *_) = diagnose(recording, (over(recording, "loss_rises_accuracy_falls", 20, 50),))
+    assert d.supported
+    assert re.match(r"Validation loss rises because .*; accuracy falls too\. ", d.headline)
+
+
 def test_headlines_without_a_cause_are_honest(
     monkeypatch: pytest.MonkeyPatch, recording: Recording, rising: Episode
 ) -> None:

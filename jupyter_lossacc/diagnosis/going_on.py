@@ -1,0 +1,137 @@
+"""Whether going on pays: the trend of the loss by which epochs are chosen, looked at epoch by epoch.
+
+Advice that changes with every epoch is none. So what was said stands until something clear speaks against
+it; `tests/diagnosis/test_going_on.py` counts how often it changes and how often "stop now" is taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jupyter_lossacc.stats.noise import epoch_noise
+
+__all__ = ["Stop", "stop_or_go"]
+
+Floats = NDArray[np.float64]
+Stop = Literal["now", "keep going", "undecided"]
+EARLIEST = 4  # evaluated epochs
+PATIENCE = 0.15  # of the epochs so far; a tenth says "now" in the middle of slow noisy falls
+SHORTEST_PATIENCE = 5  # epochs
+SURE, SURER = 2.0, 3.0  # standard errors of the slope: to say "keep going", and to take "now" back
+LOOKED_BACK = 200  # epochs: what was said before them no longer matters
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the epochs until some epoch say."""
+
+    patience: int
+    low: int  # epoch of the lowest loss
+    age: int  # epochs since then
+    recent: int  # epochs of which `slope` is the trend
+    slope: float
+    error: float
+    pays: bool  # whether `patience` epochs of that trend would be worth waiting for
+    level: bool  # whether the loss no longer falls since its lowest
+
+    def falls(self, sure: float) -> bool:
+        return self.pays and self.slope < -sure * self.error
+
+    @property
+    def over(self) -> bool:
+        return self.age >= self.patience and self.level and not self.pays
+
+
+def stop_or_go(epochs: NDArray[np.int64], values: Floats, what: str) -> tuple[Stop, str]:
+    """Say whether going on pays, and why.
+
+    Parameters
+    ----------
+    epochs, values : ndarray of shape (n_epochs,)
+        Ascending, and the loss by which epochs are chosen, NaN where it is not known.
+    what : str
+        Name of that loss.
+    """
+    if len(values) < EARLIEST or not np.isfinite(values).any():
+        return "undecided", "Fewer than four evaluated epochs: too early to say."
+    said = _said(epochs.tobytes(), values.tobytes())
+    return said, _why(said, _look(epochs, values), what)
+
+
+@lru_cache(maxsize=8)
+def _said(epochs: bytes, values: bytes) -> Stop:
+    """Go through the latest epochs as the reader did."""
+    x, y = np.frombuffer(epochs, np.int64), np.frombuffer(values, np.float64)
+    said: Stop = "undecided"
+    for n in range(max(EARLIEST, len(x) - LOOKED_BACK), len(x) + 1):
+        if np.isfinite(y[:n]).any():
+            said = _next(said, _look(x[:n], y[:n]))
+    return said
+
+
+def _next(said: Stop, look: _Look) -> Stop:
+    if said == "now":
+        return "keep going" if look.falls(SURER) and look.age < look.patience else "now"
+    if look.over:
+        return "now"
+    if said == "keep going":
+        return "undecided" if look.age >= look.patience and not look.pays else "keep going"
+    return "keep going" if look.falls(SURE) else "undecided"
+
+
+def _look(epochs: NDArray[np.int64], values: Floats) -> _Look:
+    patience = max(SHORTEST_PATIENCE, int(np.ceil(PATIENCE * epochs[-1])))
+    lowest = int(np.nanargmin(values))
+    recent = epochs > epochs[-1] - 2 * patience
+    slope, error = _slope(epochs[recent], values[recent])
+    slope_since, error_since = _slope(epochs[lowest:], values[lowest:])
+    return _Look(
+        patience=patience,
+        low=int(epochs[lowest]),
+        age=int(epochs[-1] - epochs[lowest]),
+        recent=int(recent.sum()),
+        slope=slope,
+        error=error,
+        pays=-slope * patience > max(0.001, 0.002 * abs(values[lowest])),
+        level=slope_since > -error_since,
+    )
+
+
+def _why(said: Stop, look: _Look, what: str) -> str:
+    low = f"lowest at epoch {look.low}"
+    settles = f"{look.patience} epochs without a new lowest would settle it."
+    if said == "now":
+        if look.age >= look.patience:
+            return f"The {what} has not improved for {look.age} epochs ({low})."
+        return f"The {what} does not clearly fall along its last {look.recent} epochs ({low})."
+    if look.falls(SURE):
+        speed = f"{-look.slope:.2g} nats per epoch"
+        return f"Along its last {look.recent} epochs the {what} still falls, by {speed}."
+    if said == "keep going":
+        return f"The {what} has been falling ({low}); {settles}"
+    if look.age >= look.patience:
+        but = "its latest epochs still fall" if look.level else "it has been falling since its last jump"
+        return (
+            f"The {what} has had no new lowest for {look.age} epochs ({low}), but {but}: "
+            "going on may still pay a little."
+        )
+    return f"The {what} is about level ({low}); {settles}"
+
+
+def _slope(epochs: NDArray[np.int64], values: Floats) -> tuple[float, float]:
+    """Least-squares slope per epoch and its standard error from the wobble around it."""
+    kept = np.isfinite(values)
+    x, y = epochs[kept].astype(np.float64), values[kept]
+    if len(x) < 3:
+        return 0.0, float("inf")
+    centred = x - x.mean()
+    weight = float((centred**2).sum())
+    noise = epoch_noise(y)
+    if np.isnan(noise):
+        noise = float(np.std(y, ddof=1))
+    return float(centred @ y / weight), noise / np.sqrt(weight)
