@@ -38,6 +38,7 @@ from jupyter_lossacc.capture.taps.optimizers import OptimizerTaps
 from jupyter_lossacc.capture.taps.outputs import OutputTaps
 from jupyter_lossacc.capture.taps.own_criteria import CriterionLearner
 from jupyter_lossacc.capture.taps.patches import Patches
+from jupyter_lossacc.capture.taps.places import Places
 from jupyter_lossacc.capture.taps.processes import Wrap, forget_in_forks, install_processes, process_group
 from jupyter_lossacc.capture.taps.stopping import Stopper
 from jupyter_lossacc.capture.weights import WeightKeeper
@@ -129,8 +130,8 @@ class Capture:
         self._wrap = wrap
         self._group = (0, 1)
         self._weights = WeightKeeper(self.journal) if keep_weights else None
-        if self._weights is not None:
-            self.journal.evaluating = self._weights.take
+        self._places = Places(self.journal)
+        self.journal.evaluating = self._evaluating
 
     @property
     def counters(self) -> Counters:
@@ -224,6 +225,13 @@ class Capture:
             self._attach(self.journal.model())  # no optimiser of torch's tells which model is trained
         self._outputs.watching = bool(trained) and (begun.data.root, begun.data.part) not in trained
 
+    def _evaluating(self) -> None:
+        """At every loss without gradients."""
+        if self._weights is not None:
+            self._weights.take()
+        if self.journal.source is None:  # no loader tells which set it is
+            self._places.look(sys._getframe(1))
+
     def _attach(self, model: torch.nn.Module | None) -> None:
         if model is not None:
             self._outputs.attach(model)
@@ -256,6 +264,13 @@ class Capture:
                     "predictions: it is computed by hand or inside a compiled function. "
                     "Way out: recorder.log_batch(...)."
                 )
+            if self._reader.unseen.n_several:
+                self._limit(
+                    f"In {self._reader.unseen.n_several} batches of evaluations without a criterion the "
+                    "model answered more than once (several members or views, say); what was made of the "
+                    "answers cannot be seen, so these are not recorded. Way out: compute the loss there too, "
+                    "or recorder.log_batch(...)."
+                )
             if self._reader.n_overwritten:
                 self._limit(
                     f"The predictions or targets of {self._reader.n_overwritten} batches were changed in "
@@ -278,6 +293,7 @@ class Capture:
     def _deliver(self, items: list[Any]) -> None:
         self._interpreter.read(items)
         self.journal.lane = self._lane()
+        self._outputs.n_classes = self._interpreter.run.n_classes
         if self.counters.losses:
             self.journal.wants_inputs = self._interpreter.needs_inputs
         self._index.adapt(self._interpreter.uses_loaders)

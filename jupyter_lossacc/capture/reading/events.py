@@ -57,6 +57,7 @@ class LossEvent:
     candidates: tuple[Batch, ...] = ()
     origin: Origin | None = None
     prints: NDArray[np.int64] | None = None  # fingerprints of what the model was given
+    place: tuple[int, str] = (-1, "")  # where in the user's code it is evaluated, and the name of its split
     held: bool | None = None  # whether the user holds the tensor the targets come from
     phase: str | None = None
     root: RootEvent | None = None

@@ -22,6 +22,7 @@ from jupyter_lossacc.capture.reading.rewritten import is_rewritten, value_of
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
 from jupyter_lossacc.capture.reading.transfer import Chunk
 from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
+from jupyter_lossacc.capture.taps.fingerprints import are_rows
 from jupyter_lossacc.capture.taps.journal import (
     BACKWARD,
     BATCH,
@@ -33,6 +34,7 @@ from jupyter_lossacc.capture.taps.journal import (
     OUTPUT,
     PASS_END,
     PICKED,
+    PLACE,
     PLAIN,
     STEP,
     Entry,
@@ -81,8 +83,10 @@ class Reader:
         self.rewritten = False  # the user wrote into what a criterion had returned
         self.unseen = UnseenLosses(self.book)
         self._order = 0
+        self._place: tuple[int, str] = (-1, "")  # where evaluations run now, and what their split is called
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._prints: Tensor | None = None  # of the rows that the model was given last
+        self._length = 1  # of these rows
         self._printed: list[tuple[LossEvent, Tensor]] = []
         self._trained: frozenset[int] = frozenset()  # losses of this flush that may do without their samples
         self._thinnable: dict[Any, bool] = {}
@@ -180,28 +184,32 @@ class Reader:
             item = self._loss(entry, losses, scalars)
             self._recent = [*self._recent[-7:], item]
             return item
-        if kind == CRITERION:
-            self._criterion(entry[1], scalars)
-            return None
-        if kind == INPUT:
-            self._input(*entry[1:])
-            return None
-        if kind == PICKED:
-            self._pick_next = True
-            return None
-        if kind == INDEX:
-            self.origins.indexed(*entry[1:])
+        if kind in (CRITERION, INPUT, INDEX, PLACE, PICKED):
+            self._learn(kind, entry[1:], scalars)
             return None
         self._recent.clear()
-        if kind != OUTPUT:
-            self._prints = None
+        self._prints = self._prints if kind == OUTPUT else None
         return self._event(kind, entry, scalars)
 
-    def _input(self, prints: Tensor, output: int) -> None:
+    def _learn(self, kind: int, entry: Entry, scalars: list[Any]) -> None:
+        """Take an entry that only changes what is known."""
+        if kind == CRITERION:
+            self._criterion(entry[0], scalars)
+        elif kind == INPUT:
+            self._input(*entry)
+        elif kind == INDEX:
+            self.origins.indexed(*entry)
+        elif kind == PICKED:
+            self._pick_next = True
+        else:
+            self._place = (entry[0], entry[1])
+
+    def _input(self, prints: Tensor, output: int, length: int) -> None:
         """Connect an input with the next loss, or with the one that the model has just computed itself."""
         inside = self._recent and output and self.unseen.last_loss == output
         self._prints = None if inside else prints
-        if inside and self._recent[-1].n_rows % len(prints) == 0:
+        self._length = length
+        if inside and are_rows(self._recent[-1].n_rows, prints, length):
             self._printed.append((self._recent[-1], prints))
 
     def _criterion(self, value: Tensor, scalars: list[Any]) -> None:
@@ -255,7 +263,8 @@ class Reader:
         _, name, number, logits, rest, output, version, target_version, training = entry
         target = rest[0].detach() if rest[0].requires_grad else rest[0]
         event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
-        event.phase = "eval" if number < 0 else None
+        if number < 0:
+            event.phase, event.place = "eval", self._place
         if number < 0 and self.unseen.elsewhere:
             event.training = None  # the mode noted is that of the trained module, which did not answer
         event.match = self.book.by_memory(rest[0])
@@ -266,7 +275,7 @@ class Reader:
             event.origin = self.origins.of(rest[0])
         event.n_rows = target.shape[0] if target.dim() else 1
         prints = self._prints
-        if event.match is None and prints is not None and event.n_rows % len(prints) == 0:
+        if event.match is None and prints is not None and are_rows(event.n_rows, prints, self._length):
             self._printed.append((event, prints))
             self._prints = None  # a later loss is none of that input, or a second look at it
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):

@@ -31,6 +31,8 @@ class UnseenLosses:
         self.covered: Callable[[], None] = lambda: None
         self._output: Entry | None = None
         self._value: Tensor | None = None  # what the user's own criterion made of that output
+        self._several = False  # it answered more than once since the last batch or loss
+        self.n_several = 0  # batches of which it is not known what was made of the answers
         self.last_loss = 0  # memory of the last known loss's input
         self._seen = self.answered = False  # the trained module gave an output: ever, since the last step
 
@@ -57,7 +59,7 @@ class UnseenLosses:
         if kind == LOSS:
             if self._output is not None and entry[2] >= 0:
                 self.covered()
-            self._output = None
+            self._output, self._several = None, False
             self.last_loss = entry[3].untyped_storage().data_ptr()
         elif kind == STEP:
             self.answered = False
@@ -69,21 +71,22 @@ class UnseenLosses:
             return evaluated
         elif kind == OUTPUT and entry[3] and self._output is not None and self._output[3] is False:
             self._output = None  # the same batch is trained on: that was a teacher, or a look before
-        elif kind in (BATCH, PASS_END) or (kind == OUTPUT and self._output is not None and not self._maybe):
+        elif kind == OUTPUT:
+            before = self._output
+            self._several |= before is not None and before[3] is False and before[1].shape == entry[1].shape
+        elif kind in (BATCH, PASS_END):
             return self.take_evaluation(order)
         return None
 
-    @property
-    def _maybe(self) -> bool:
-        """Whether the output that waits may be trained on."""
-        return self._output is not None and self._output[3] is None
-
     def take_evaluation(self, order: int) -> Made | None:
         """Return an output without a graph that no loss followed: the loop evaluates something else."""
-        entry = self._output
+        entry, several, self._several = self._output, self._several, False
         if entry is None or entry[3]:
             return None
         self._output = None
+        if several and self._target(entry[1])[0] is not None:
+            self.n_several += 1  # an average of the answers may be meant, or any one of them
+            return None
         return self._make(entry, order, "eval")
 
     def trained(self, root: RootEvent) -> Made | None:

@@ -160,6 +160,8 @@ class Attribution:
             return event.match.source != "sibling" and not self._again(
                 event.match, event.phase or "eval", run
             )
+        if event.phase == "train" and run.goes_on():
+            return False  # beside batches of a loader: labels of generated samples, say
         if self._held(event):
             return True
         if event.phase == "train":

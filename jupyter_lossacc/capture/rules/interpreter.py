@@ -38,7 +38,7 @@ __all__ = ["Interpreter"]
 _MAX_WAITING = 512
 _BY_INPUT = (
     "Samples are told apart by their inputs, because no loader and no tensor tells their places: ids count "
-    "in the order in which they were first seen, and sets evaluated one right after the other count as one. "
+    "in the order in which they were first seen, and sets evaluated in one place of the code count as one. "
     "Way out: read them through a DataLoader."
 )
 _IN_LISTS = (

@@ -50,7 +50,7 @@ def _unknown_samples(split: str, opened: OpenPass) -> str:
     if opened.group[0] == "data":
         way_out = "a dataset with numbered samples, and a collate_fn that keeps all of them in their order"
     elif opened.phase == "eval" and opened.key[1] == BY_INPUT:
-        mixed = ", and sets evaluated one right after the other count as one"
+        mixed = ", and sets evaluated in one place of the code count as one"
     return (
         f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
         f"samples between epochs{mixed}. Way out: {way_out}."

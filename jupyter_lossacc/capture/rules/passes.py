@@ -158,8 +158,7 @@ class PassKeeper:
             explicit = explicit or run.rebuilt(opened, source)
             split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
-            if source is not None:
-                run.evaluated[split] = (source.names, source.data.reference)
+            run.note_evaluated(split, opened, source)
         self._check_ids(split, opened, streamed=source is not None and source.streamed)
         if source is not None and opened.epoch == 0:
             complete &= not source.cut_short  # Lightning's sanity check reads two batches
@@ -289,7 +288,8 @@ class PassKeeper:
         run, origin = self.run, event.origin
         root = memory_of(origin, ids)
         part = part_of(origin, run.splits.groups) if ids is not None else None
-        key = ("eval", root, part)
+        place = run.place_of(event.place, ids) if root == BY_INPUT else None
+        key = ("eval", root, part, place)
         opened = run.open.get(key)
         whole = origin is not None and origin.kept()
         if opened is not None and (
@@ -303,7 +303,8 @@ class PassKeeper:
         if opened is None:
             first = int(ids[0]) if ids is not None and len(ids) and origin is not None else -1
             names = () if origin is None or ids is None else self.tensor_names(origin)
-            opened = self._open(key, "eval", None, ("memory", root, part or first), names)
+            names = (event.place[1], *names) if event.place[1] else names
+            opened = self._open(key, "eval", None, ("memory", root, place or part or first), names)
             opened.storage = origin.storage.cdata if origin is not None else None
             self._finish_over(but=opened)
         opened.whole_sets &= whole

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT
 from jupyter_lossacc.capture.rules.evaluations import Evaluations
 from jupyter_lossacc.capture.rules.pieces import Pieces
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
@@ -81,6 +82,9 @@ class Run:
     evaluations: Evaluations = field(default_factory=Evaluations)
     seen: Seen = field(default_factory=Seen)
     pieces: Pieces = field(default_factory=Pieces)
+    places: dict[int, tuple[int, str]] = field(default_factory=dict)  # of sets, by id of a sample
+    # By split: targets of a set that neither a loader nor a tensor tells.
+    unplaced: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     samples_drawn: int = 0
     n_classes: int = 0  # that training predicts; 0 while that is not known
     rows_cut_from: int = 0  # rows of the tensor that training batches are cut out of, a part of another
@@ -140,6 +144,18 @@ class Run:
             else:
                 self._close((rate, math.nan, math.nan, math.nan), ())
 
+    def place_of(self, place: tuple[int, str], ids: NDArray[np.int64] | None) -> tuple[int, str]:
+        """Return the place that stands for a set: where its first sample was evaluated first."""
+        if ids is None or not len(ids):
+            return place
+        return self.places.setdefault(int(ids[0]), place)
+
+    def goes_on(self) -> bool:
+        """Whether a pass of a loader is trained on at the moment, and not at its end."""
+        source = self.last_train_source
+        opened = self.last_train
+        return source is not None and not source.ended and opened is not None and opened in self.open.values()
+
     def are_features(self, opened: OpenPass) -> bool:
         """Whether a pass without a criterion gave no predictions: features, of another width."""
         other = self.n_classes > 0 and opened.n_classes != self.n_classes
@@ -152,8 +168,18 @@ class Run:
         the same name: the same targets lie in the same places. Targets sorted by class are no sign: sets
         of the same size share them.
         """
-        if opened.phase != "eval" or not opened.ids_known:
-            return None
+        if opened.group[1] == BY_INPUT:
+            return self._met(opened)
+        return self._made_anew(opened, source) if opened.ids_known else None
+
+    def note_evaluated(self, split: str, opened: OpenPass, source: LoaderPass | None) -> None:
+        """Remember what tells the data of an evaluation when they are met again."""
+        if source is not None:
+            self.evaluated[split] = (source.names, source.data.reference)
+        elif opened.group[1] == BY_INPUT:
+            self.unplaced[split] = opened.targets_in_order()
+
+    def _made_anew(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
         ids, targets = _in_order(opened.all_ids(), opened.targets_in_order())
         if (np.diff(targets) >= 0).all():
             return None
@@ -174,6 +200,16 @@ class Run:
                 before = _in_order(*self.labels[split][1:])
                 if np.array_equal(before[0], ids) and np.array_equal(before[1], targets):
                     return split
+        return None
+
+    def _met(self, opened: OpenPass) -> str | None:
+        """Return the split of a set that nothing but its targets tells, should it be evaluated elsewhere."""
+        targets = opened.targets_in_order()
+        if not _told(targets, len(targets)):
+            return None
+        for split, known in self.unplaced.items():
+            if np.array_equal(known, targets):
+                return split
         return None
 
     def take_rows(self) -> dict[str, NDArray[np.float64]]:
@@ -216,8 +252,13 @@ def _same_samples(
         return False
     if not np.array_equal(known[theirs], targets[mine]):
         return False
+    return _told(targets, len(shared))
+
+
+def _told(targets: NDArray[np.int32], n: int) -> bool:
+    """Whether `n` equal targets in equal places cannot be by chance."""
     shares = np.unique(targets, return_counts=True)[1] / max(len(targets), 1)
-    return len(shared) * -math.log2(float((shares**2).sum())) >= _BITS
+    return n * -math.log2(float((shares**2).sum())) >= _BITS
 
 
 def _in_order(

@@ -23,6 +23,7 @@ __all__ = ["Group", "Splits", "speaks_of_a_set"]
 
 _VAL = re.compile(r"(^|_)(val|valid|validation|dev|eval|evaluate|holdout|oof)", re.IGNORECASE)
 _TEST = re.compile(r"(^|_)(test|te)(_|$|\d|loader|dl|ing|set)", re.IGNORECASE)
+_TRAIN = re.compile(r"tr|train(ing)?(_?set)?", re.IGNORECASE)  # what code calls the split it evaluates
 _KNOWN_SHARE = 0.9  # of an evaluation's samples that were trained on, to call it train_eval
 
 
@@ -130,7 +131,7 @@ class Splits:
         ids = opened.all_ids() if opened.ids_known else None
         if explicit is not None:
             split = explicit
-        elif self.on_trained(root, ids, opened.group):
+        elif self.on_trained(root, ids, opened.group) or _TRAIN.fullmatch(next(iter(group.names), "")):
             split = "train_eval"
         else:
             split = self._role(opened.group, group, final=final)

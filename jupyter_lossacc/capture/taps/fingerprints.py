@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["InputIds", "row_fingerprints"]
+__all__ = ["InputIds", "are_rows", "row_fingerprints"]
 
 _PLACES = 1024  # values of a row that are looked at
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -43,6 +43,11 @@ def row_fingerprints(x: Tensor) -> Tensor | None:
     bits = (rows.to(kind) if rows.dtype is torch.bool else rows.contiguous().view(kind)).to(torch.int64)
     mixed = bits * weights
     return (mixed ^ (mixed >> 29)).sum(dim=1)
+
+
+def are_rows(n: int, prints: Tensor, length: int) -> bool:
+    """Whether a loss of `n` rows is one of the samples that the model was given, or of their tokens."""
+    return n % len(prints) == 0 and n // len(prints) in (1, length, length - 1)
 
 
 def _table(width: int, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -33,6 +33,7 @@ __all__ = [
     "OUTPUT",
     "PASS_END",
     "PICKED",
+    "PLACE",
     "PLAIN",
     "STEP",
     "UNITS",
@@ -43,7 +44,7 @@ __all__ = [
 Entry = Sequence[Any]
 # First item of an entry; the layouts stand beside the taps that write them.
 LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER = range(7)
-OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED = range(7, 13)
+OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED, PLACE = range(7, 14)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20

@@ -159,6 +159,8 @@ def at_rest(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, 
     """Return input and target without their graph, and the versions that tell whether they change."""
     if not (logits.is_inference() or target.is_inference()):
         versions = (logits._version, target._version)
+        if versions[1] > 1:  # written into again and again: a buffer for the labels of the next batch
+            target, versions = target.clone(), (versions[0], 0)
         return (logits.detach() if logits.requires_grad else logits), target, versions
     # Such tensors count no versions, so a later change could not be noticed. The target keeps its
     # identity where it can: it tells which samples these are.

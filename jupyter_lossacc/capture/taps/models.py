@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.taps.journal import Journal
     from jupyter_lossacc.capture.taps.patches import Patches
 
-__all__ = ["Models", "labels_ignored", "user_frames"]
+__all__ = ["Models", "is_users", "labels_ignored", "local_items", "user_frames"]
 
 _MAX_FRAMES = 40
 _MAX_SCANS = 64
@@ -28,19 +28,24 @@ _FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossac
 _OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
 
 
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame runs code that is neither ours nor torch's nor the notebook's."""
+    return not str(frame.f_globals.get("__name__", "")).startswith(_FOREIGN)
+
+
 def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Frames of code that is neither ours nor torch's, innermost first, up to the cell or script."""
     for _ in range(_MAX_FRAMES):
         if frame is None:
             return
-        if not str(frame.f_globals.get("__name__", "")).startswith(_FOREIGN):
+        if is_users(frame):
             yield frame
             if frame.f_code.co_name == "<module>":
                 return
         frame = frame.f_back
 
 
-def _local_items(frame: FrameType) -> list[tuple[str, Any]]:
+def local_items(frame: FrameType) -> list[tuple[str, Any]]:
     """Local names of a frame and their values.
 
     Before Python 3.13 a function's frame keeps the dictionary that it hands out, and with it every
@@ -91,7 +96,7 @@ class Models:
 
     def find_trained(self, frame: FrameType | None) -> Module | None:
         """Look for the module that an optimiser in the user's frames already trains."""
-        optimizers = [value for f in user_frames(frame) for _, value in _local_items(f)]
+        optimizers = [value for f in user_frames(frame) for _, value in local_items(f)]
         optimizers += list(self.namespace.values())
         parameters = frozenset(
             id(p)
@@ -137,7 +142,7 @@ class Models:
     def _modules(self, frame: FrameType | None) -> Iterator[Module]:
         seen: set[int] = set()
         for user_frame in user_frames(frame):
-            for _, value in _local_items(user_frame):
+            for _, value in local_items(user_frame):
                 yield from _modules_in(value, seen)
         for value in list(self.namespace.values()):
             if isinstance(value, Module):
@@ -168,7 +173,7 @@ class Models:
     def _look_up(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for user_frame in user_frames(frame):
-            for name, local in _local_items(user_frame):
+            for name, local in local_items(user_frame):
                 if local is value and name not in _OWN_LOADER_NAMES and not name.startswith("_"):
                     found[name] = None
         for name, other in list(self.namespace.items()):
@@ -181,7 +186,7 @@ def labels_ignored(leaves: Iterable[Tensor], frame: FrameType | None) -> bool:
     """Whether the user calls a batch's labels ``_``: ``for x, _ in loader``."""
     labels = [leaf for leaf in leaves if not leaf.is_floating_point()]
     for user_frame in user_frames(frame):
-        for name, value in _local_items(user_frame):
+        for name, value in local_items(user_frame):
             if name.startswith("_") and any(value is leaf for leaf in labels):
                 return True
     return False

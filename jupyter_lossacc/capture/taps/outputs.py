@@ -43,6 +43,7 @@ class OutputTaps:
         self.journal = journal
         self.units = UnitTaps(journal, _first_tensor)
         self.n_covered = 0
+        self.n_classes = 0  # that are trained on, as far as known
         self.watching = False  # the loader gives data that were not trained on: no loss may follow
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
@@ -74,7 +75,7 @@ class OutputTaps:
         journal = self.journal
         if module not in self.called:
             self.called.add(module)
-        tensor = _first_tensor(output)
+        tensor = _first_tensor(output, self.n_classes)
         if tensor is None:
             return
         if not tensor.requires_grad:
@@ -101,12 +102,13 @@ class OutputTaps:
             last.source.unlabelled = labels_ignored(last.leaves, frame)
 
     def note_input(self, inputs: Any, output: Tensor) -> None:
-        """Entry: (INPUT, fingerprints of the rows, memory of the output), for loops without loaders."""
+        """Entry: (INPUT, fingerprints of the rows, memory of the output, their length); without loaders."""
         given = next((v for v in inputs if isinstance(v, Tensor) and is_plain(v)), None)
         with torch.no_grad():
             prints = None if given is None else row_fingerprints(given)
         if prints is not None:
-            self.journal.entries.append((INPUT, prints, output.untyped_storage().data_ptr()))
+            length = given.shape[1] if given is not None and given.dim() > 1 else 1
+            self.journal.entries.append((INPUT, prints, output.untyped_storage().data_ptr(), length))
             self.journal.n_light += 1
 
 
@@ -140,12 +142,19 @@ class _Hook:
         return (getattr, (contextlib.nullcontext(), "__exit__"))
 
 
-def _first_tensor(output: Any) -> Tensor | None:
-    """Predictions in what a module returns: ``logits`` if it names them, else its first float tensor."""
+def _first_tensor(output: Any, n_classes: int = 0) -> Tensor | None:
+    """Predictions in what a module returns: ``logits`` if it names them, else its first float tensor.
+
+    Of several, the first that is as wide as what is trained on (0 classes: not known).
+    """
     if isinstance(output, Mapping):
         named = output.get("logits")
         output = [named] if named is not None else list(output.values())
-    for value in output if isinstance(output, (tuple, list)) else (output,):
-        if isinstance(value, Tensor) and is_plain(value) and value.is_floating_point() and value.dim():
-            return value.as_subclass(Tensor)
-    return None
+    given = output if isinstance(output, (tuple, list)) else (output,)
+    found = [
+        v.as_subclass(Tensor)
+        for v in given
+        if isinstance(v, Tensor) and is_plain(v) and v.is_floating_point() and v.dim()
+    ]
+    as_wide = [v for v in found if n_classes and v.dim() > 1 and v.shape[1] == n_classes]
+    return next(iter((*as_wide, *found)), None)
