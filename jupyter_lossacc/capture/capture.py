@@ -26,6 +26,7 @@ from jupyter_lossacc.capture.reading.reader import Reader
 from jupyter_lossacc.capture.rules.interpreter import Interpreter
 from jupyter_lossacc.capture.rules.sink import Counters, Sink
 from jupyter_lossacc.capture.taps.backward import install_backward
+from jupyter_lossacc.capture.taps.cuda_graphs import install_cuda_graphs
 from jupyter_lossacc.capture.taps.datasets import Datasets
 from jupyter_lossacc.capture.taps.foreign import ForeignOptimizers
 from jupyter_lossacc.capture.taps.indexing import IndexTap
@@ -188,6 +189,7 @@ class Capture:
             install_processes(patches, journal, self._wrap)
         self._reader.calls.originals = install_losses(patches, journal)
         install_backward(patches, journal)
+        install_cuda_graphs(patches, journal, self._limit)
         stopper = Stopper(journal, *self._stop, lambda: self._interpreter.run.epoch)
         optimizers = OptimizerTaps(journal, stopper, self.models.hidden_weights)
         optimizers.found = self._optimizer_found

@@ -176,7 +176,7 @@ def take_plain(
         outputs.append(noted.output)
         step: Any = noted.step
         rate = step[2]
-        if type(rate) is not float or any(value is not None for value in step[3:]):
+        if not (type(rate) is float and step[3] is None and step[4] is None and step[5] is None):
             found.measured[len(found.rates)] = step_of(step)
             rate = math.nan
         found.rates.append(rate)

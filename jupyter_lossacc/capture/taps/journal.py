@@ -72,6 +72,7 @@ class Journal:
         self.open = False
         self.owner = threading.get_ident()
         self.other_threads = 0
+        self.missed = 0  # calls of taps while it was closed
         self.border = False  # a pass may have begun since the last flush
         self.no_grad = False  # whether the last loss was computed without gradients
         self.inside_step = 0  # an optimiser is running the user's closure
@@ -97,6 +98,7 @@ class Journal:
     def here(self) -> bool:
         """Whether a tap should write: recording is on, and this is the thread that records."""
         if not self.open:
+            self.missed += 1
             return False
         if threading.get_ident() == self.owner:
             return True
