@@ -171,11 +171,12 @@ def _statement(w: Window, m: _Movement) -> str:
         )
     enough = m.n_needed > w.end.n_samples and m.accuracy_rises
     needed = f" About {m.n_needed:,} samples would decide it." if enough else ""
+    low, high = (signed(100 * bound, 1) for bound in (m.accuracy.low, m.accuracy.high))
+    interval = f" (95 % interval {low} to {high})" if np.isfinite(m.accuracy.low) else ""
+    samples = f"{w.end.n_samples:,} sample{'s' if w.end.n_samples > 1 else ''}"
     return (
         f"{split.capitalize()} loss has risen by {rounded(m.loss)} nats since epoch {w.start.epoch}; "
-        "accuracy "
-        f"moved by {points(m.accuracy.value)} (95 % interval {signed(100 * m.accuracy.low, 1)} to "
-        f"{signed(100 * m.accuracy.high, 1)}), and with {w.end.n_samples:,} samples and a wobble of "
+        f"accuracy moved by {points(m.accuracy.value)}{interval}, and with {samples} and a wobble of "
         f"{rounded(100 * m.accuracy_wobble, 1)} points it is not decided whether it rises, stays or "
         f"falls.{needed}"
     )

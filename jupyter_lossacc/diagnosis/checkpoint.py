@@ -323,25 +323,25 @@ def _by_fold(count: bytes, nll: bytes, slope: bytes, betas: bytes) -> Floats:
 
 def _optimism(curve: _Curve) -> str:
     """Say how much choosing the best of many epochs on these samples flatters the number."""
-    sums = [s.accumulators for s in curve.passes]
+    plain = "The epoch was chosen on these samples, so its numbers flatter it; report them on a test set."
+    sums = [s.accumulators for s in curve.passes if np.isfinite(s.nll)]
     counts = [a.count for a in sums if a is not None]
-    if (
-        not curve.calibrated
-        or len(counts) < len(sums)
-        or any(not np.array_equal(c, counts[0]) for c in counts)
-    ):
-        return "The epoch was chosen on these samples, so its numbers flatter it; report them on a test set."
+    there = counts[0] > 0 if counts else np.zeros(0, bool)  # of few samples none may be in a fold
+    same = len(counts) == len(sums) and all(np.array_equal(c, counts[0]) for c in counts)
+    if not curve.calibrated or not same or there.sum() < 2:
+        return plain
     folds = np.array(
         [
             _by_fold(*(np.asarray(v, np.float64).tobytes() for v in (a.count, a.nll, a.slope, a.betas)))
             for a in sums
             if a is not None
         ]
-    )
-    kept = np.isfinite(folds).all(axis=1)
-    folds, weights = folds[kept], counts[0] / counts[0].sum()
+    )[:, there]
+    folds, weights = folds[np.isfinite(folds).all(axis=1)], counts[0][there] / counts[0].sum()
+    if not len(folds):
+        return plain
     honest = 0.0
-    for f in np.flatnonzero(weights > 0):
+    for f in range(len(weights)):
         rest = np.delete(weights, f)
         chosen = int(np.argmin(np.delete(folds, f, axis=1) @ rest))
         honest += weights[f] * folds[chosen, f]
