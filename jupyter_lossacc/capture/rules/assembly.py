@@ -23,6 +23,7 @@ __all__ = ["OpenPass"]
 
 Ids = NDArray[np.int64]
 PREDICTED, CORRECT, NLL, CONFIDENCE, MARGIN, TARGET, REPORTED, WEIGHT, COUNTED = range(9)
+_MIN_SUMS_VALUES = 1 << 17  # predictions that are worth the forty operations of adding them
 _MAX_SUMS_POSITIONS = 200_000  # label positions per flush beyond which calibration sums cost too much
 
 
@@ -154,10 +155,13 @@ class OpenPass:
         self.n_samples += int(ends[-1])
         self.n_events += len(event.n_rows)
 
-    def settle(self) -> None:
-        """Add the predictions gathered since the last flush to the calibration sums; let them go."""
+    def settle(self, *, final: bool = False) -> None:
+        """Add the predictions gathered so far to the calibration sums, and let them go; few wait for more."""
+        parts = [(e, ids) for e, ids in self._waiting if e.logits is not None and e.targets is not None]
+        n_values = sum(e.logits.numel() for e, _ in parts if e.logits is not None)
+        if not final and n_values < _MIN_SUMS_VALUES and len(parts) == len(self._waiting):
+            return
         waiting, self._waiting = self._waiting, []
-        parts = [(e, ids) for e, ids in waiting if e.logits is not None and e.targets is not None]
         if len(parts) < len(waiting):
             self._sums_whole = False
         if not parts or not self._sums_whole:
@@ -209,7 +213,7 @@ class OpenPass:
 
     def finish(self, split: str, *, complete: bool, seconds: float) -> Pass:
         """Return the finished pass."""
-        self.settle()
+        self.settle(final=True)
         columns = np.concatenate([np.empty((len(COLUMNS), 0), np.float32), *self._columns], axis=1)
         ids_known = self.ids_known
         ids = self.all_ids() if ids_known else np.arange(columns.shape[1], dtype=np.int64)
