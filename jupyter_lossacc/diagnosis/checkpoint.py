@@ -268,6 +268,8 @@ def _cost(
     worse = -loss.value
     if not np.isfinite(worse):
         parts = [f"Epoch {other.epoch} has no {what} to compare"]
+    elif abs(worse) < 0.0005:
+        parts = [f"Keeping epoch {other.epoch} instead costs no {what}"]
     elif worse >= 0:
         parts = [f"Keeping epoch {other.epoch} instead costs {rounded(worse)} nats of {what}"]
     else:
@@ -277,7 +279,9 @@ def _cost(
         parts.append(f"{'loses' if lost > 0 else 'wins'} {rounded(abs(lost), 1)} points of accuracy")
     sure = "" if np.isnan(p) else f" (McNemar p = {p:.2g})"
     decided = (
-        "" if loss.excludes_zero or not np.isfinite(loss.low) else "; the difference of loss is within chance"
+        "; the difference of loss is within chance"
+        if np.isfinite(loss.low) and not loss.excludes_zero and abs(worse) >= 0.0005
+        else ""
     )
     return " and ".join(parts) + sure + decided + "."
 

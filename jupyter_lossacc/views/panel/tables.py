@@ -200,7 +200,7 @@ def samples_table(first: Predictions, last: Predictions, findings: Sequence[Find
     first, last : Predictions
         Both ends on the same samples.
     findings : sequence of Finding
-        In order; each adds its first `PER_FINDING` samples.
+        In order; each that is not rejected adds its first `PER_FINDING` samples.
     """
     groups = transition_groups(first.correct, last.correct)
     named = _named_rows(last.sample_ids, findings)
@@ -234,6 +234,8 @@ def _named_rows(ids: NDArray[np.int64], findings: Sequence[Finding]) -> dict[int
     position: Mapping[int, int] = {int(i): row for row, i in enumerate(ids)}
     named: dict[int, list[str]] = {}
     for finding in findings:
+        if finding.verdict == "rejected":  # "named by label noise" would say that it is
+            continue
         for sample in finding.sample_ids[:PER_FINDING].tolist():
             if sample in position:
                 named.setdefault(position[sample], []).append(finding.cause)

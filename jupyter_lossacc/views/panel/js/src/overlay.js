@@ -70,7 +70,8 @@ function dress(a, band, links, open, beside) {
 
 /** Give a label the first row in which it touches no other. */
 function placeTag(tag, left, width, lanes) {
-  const size = Math.min(tag.scrollWidth || 80, width);
+  tag.style.maxWidth = `${width}px`;
+  const size = Math.min(tag.offsetWidth || 80, width);
   const shift = Math.min(2, width - left - size);
   const start = left + shift;
   let lane = lanes.findIndex((end) => end + 4 < start);
@@ -93,12 +94,12 @@ export function placeGlyphs(u, state, list) {
     for (const b of s.broken) items.push({ id: `${s.key}-${b.x}`, x: b.x, y: b.y, glyph: '✕', text: `${s.label}: ${number(b.value)} at ${number(b.x)}`, name: 'mark broken' });
   }
   for (const r of state.references) if (r.pane === pane) items.push({ id: r.label, y: r.value, glyph: r.label, text: r.title, name: 'reference', right: true });
-  place(u, items, state.bands);
+  place(u, items, [...state.bands.flatMap((b) => [b.start, b.end]), ...u.compared]);
 }
 
-function place(u, items, bands) {
+function place(u, items, upright) {
   const have = keyed(u.layer, 'glyph');
-  const walls = [...bands.flatMap((b) => [b.start, b.end]), ...items.filter((item) => item.line === 'keep').map((item) => item.x)].map((x) => u.left(x));
+  const walls = [...upright, ...items.filter((item) => item.line === 'keep').map((item) => item.x)].map((x) => u.left(x));
   const { width, height } = u;
   for (const item of items) {
     let node = have.get(item.id);

@@ -57,7 +57,7 @@ export class Plot {
    * @param {{list: any[], x: [number, number], y: [number, number], log: boolean, references: number[], compared: number[]}} what
    */
   draw({ list, x, y, log, references, compared }) {
-    Object.assign(this, { list, x, y, log });
+    Object.assign(this, { list, x, y, log, compared });
     const { width, height } = this;
     const isLoss = this.pane === 'loss';
     const ticks = (log ? logTicks : linearTicks)(y[0], y[1], Math.max(4, Math.floor(height / 32)));
