@@ -99,7 +99,8 @@ def _about_validation(recording: Recording) -> Iterator[str]:
     trained = any(s.split == "train" and s.training for s in recording.summaries)
     if trained and all(s.split == "train" for s in recording.summaries):
         yield (
-            f"Expected an evaluation on held-out data, but this cell only trained "
+            "Expected an evaluation on held-out data, but only training was seen in this cell "
             f"({epochs_seen(recording)}): validation loss and accuracy cannot be compared. Evaluate once per "
-            "epoch in the loop; if the evaluation is in the next cell, put `%%lossacc --resume` above it."
+            "epoch in the loop, with a loss or through a DataLoader (an accuracy computed from tensors alone "
+            "cannot be seen); if the evaluation is in the next cell, put `%%lossacc --resume` above it."
         )

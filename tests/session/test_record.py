@@ -176,8 +176,8 @@ def test_each_run_of_a_cell_says_what_it_lacks_itself(tmp_path: Path) -> None:
                 for a, b in DataLoader(TensorDataset(x.flip(0), y.flip(0)), 16):
                     nn.functional.cross_entropy(models[1](a), b)
     first, second = recorder.runs
-    assert "only trained (2 epochs)" in first.limits[0]
-    assert not any("only trained" in limit for limit in second.limits)
+    assert "only training was seen in this cell (2 epochs)" in first.limits[0]
+    assert not any("only training was seen" in limit for limit in second.limits)
     for run in recorder.runs:  # each model's own mode, not that of the one that came last
         assert run.metrics.query("split == 'train'")["training"].tolist() == [True, True]
 
@@ -191,7 +191,7 @@ def test_validation_in_the_next_cell_joins_the_run(tmp_path: Path) -> None:
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(a), b).backward()
             optimizer.step()
-    assert "only trained" in la.last_run().limits[0]
+    assert "only training was seen" in la.last_run().limits[0]
     with la.record(store=tmp_path, view="none", resume="apart"), torch.no_grad():
         for a, b in DataLoader(TensorDataset(x[40:], y[40:]), 8):
             nn.functional.cross_entropy(model(a), b)

@@ -75,6 +75,7 @@ class LossEvent:
     targets: Tensor | None = None
     dropped: bool = False  # written over before it could be read
     rewritten: bool = False  # the user wrote into what the criterion returned
+    attack: bool = False  # of an input that is being changed to mislead the model
     thin: bool = False  # a training batch whose samples are not recorded, to save time
 
 

@@ -20,10 +20,11 @@ from jupyter_lossacc.capture.reading.light import reduce_light, thinnable
 from jupyter_lossacc.capture.reading.plain import ordinary, take_plain
 from jupyter_lossacc.capture.reading.rewritten import is_rewritten, value_of
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
-from jupyter_lossacc.capture.reading.transfer import Chunk
+from jupyter_lossacc.capture.reading.transfer import Chunk, host_number
 from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
 from jupyter_lossacc.capture.taps.fingerprints import are_rows
 from jupyter_lossacc.capture.taps.journal import (
+    ATTACK,
     BACKWARD,
     BATCH,
     CRITERION,
@@ -83,6 +84,7 @@ class Reader:
         self.rewritten = False  # the user wrote into what a criterion had returned
         self.unseen = UnseenLosses(self.book)
         self._order = 0
+        self._attack = False  # the model was last given an input that is being changed to mislead it
         self._place: tuple[int, str] = (-1, "")  # where evaluations run now, and what their split is called
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._prints: Tensor | None = None  # of the rows that the model was given last
@@ -184,7 +186,7 @@ class Reader:
             item = self._loss(entry, losses, scalars)
             self._recent = [*self._recent[-7:], item]
             return item
-        if kind in (CRITERION, INPUT, INDEX, PLACE, PICKED):
+        if kind in (ATTACK, CRITERION, INPUT, INDEX, PLACE, PICKED):
             self._learn(kind, entry[1:], scalars)
             return None
         self._recent.clear()
@@ -201,6 +203,8 @@ class Reader:
             self.origins.indexed(*entry)
         elif kind == PICKED:
             self._pick_next = True
+        elif kind == ATTACK:
+            self._attack = True
         else:
             self._place = (entry[0], entry[1])
 
@@ -239,7 +243,7 @@ class Reader:
         _, optimizer, rate, norm, ratio, dead = entry
         item = StepEvent(self._order, optimizer, float("nan"))
         if isinstance(rate, tuple):
-            rate, item.other_rates = rate[0], tuple(map(_host_number, rate[1:]))
+            rate, item.other_rates = rate[0], tuple(map(host_number, rate[1:]))
         if isinstance(norm, tuple):
             norm, item.clipped_at = norm
         if type(rate) is float:
@@ -263,6 +267,7 @@ class Reader:
         _, name, number, logits, rest, output, version, target_version, training = entry
         target = rest[0].detach() if rest[0].requires_grad else rest[0]
         event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
+        event.attack, self._attack = self._attack, False
         if number < 0:
             event.phase, event.place = "eval", self._place
         if number < 0 and self.unseen.elsewhere:
@@ -388,12 +393,6 @@ def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> No
         if event.rewritten:
             event.value = value_of(event.call, event.columns)
         at += n
-
-
-def _host_number(value: Any) -> float:
-    """Return a learning rate that can be read without waiting for a device; NaN otherwise."""
-    waits = isinstance(value, Tensor) and value.device.type != "cpu"
-    return float("nan") if value is None or waits else float(value)
 
 
 def _criterion_of(made: Made) -> tuple[LossEvent, str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Chunk", "Landing"]
+__all__ = ["Chunk", "Landing", "host_number"]
 
 _streams: dict[torch.device, Any] = {}
 
@@ -105,3 +105,9 @@ class Chunk:
                     setattr(item, name, value)
 
             self.want([stacked], use)
+
+
+def host_number(value: Any) -> float:
+    """Return a learning rate that can be read without waiting for a device; NaN otherwise."""
+    waits = isinstance(value, Tensor) and value.device.type != "cpu"
+    return float("nan") if value is None or waits else float(value)

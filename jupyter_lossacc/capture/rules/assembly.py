@@ -23,6 +23,7 @@ __all__ = ["OpenPass"]
 
 Ids = NDArray[np.int64]
 PREDICTED, CORRECT, NLL, CONFIDENCE, MARGIN, TARGET, REPORTED, WEIGHT, COUNTED = range(9)
+_SEEN_AGAIN = 0.5  # of a batch
 _MIN_SUMS_VALUES = 1 << 17  # predictions that are worth the forty operations of adding them
 _MAX_SUMS_POSITIONS = 200_000  # label positions per flush beyond which calibration sums cost too much
 
@@ -49,6 +50,7 @@ class OpenPass:
         self.step = 0
         self.n_batches: int | None = None
         self.last_number = -1
+        self.drawn = False  # without a loader: batches are drawn at random, and overlap
         self.whole_sets = True  # without a loader: every batch so far was a set that the user holds
         self.storage: int | None = None  # memory that targets without a loader come from
         self.secondary = False  # runs beside another training pass (two loaders zipped)
@@ -196,6 +198,12 @@ class OpenPass:
     def without_criterion(self) -> bool:
         """Whether no criterion was seen so far: the predictions come from what the model returned."""
         return self.info is not None and self.info.name == "unknown" and math.isnan(self.reported_loss())
+
+    def comes_again(self, ids: Ids) -> bool:
+        """Whether a batch was seen: the set is gone through again. Episodes drawn at random only overlap."""
+        share = float(np.isin(ids, self.all_ids()).mean())
+        self.drawn |= 0 < share <= _SEEN_AGAIN
+        return share > _SEEN_AGAIN and not self.drawn
 
     def all_ids(self) -> Ids:
         """Sample ids in the order in which they were seen."""

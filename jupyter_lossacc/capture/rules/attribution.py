@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jupyter_lossacc.capture.reading.criteria import fold_columns
+from jupyter_lossacc.capture.reading.events import LossEvent
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Holding, Match
 from jupyter_lossacc.capture.taps.fingerprints import InputIds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from jupyter_lossacc.capture.reading.events import LossEvent
     from jupyter_lossacc.capture.reading.sample_ids import Origin
     from jupyter_lossacc.capture.rules.runs import Run
     from jupyter_lossacc.capture.rules.sink import Counters
@@ -183,6 +183,22 @@ class Attribution:
             or (batch.source.n_given == 1 and opened.step < run.step + (phase == "train"))
         )
         return not self.revisited
+
+    def of_attack(self, event: LossEvent, following: Iterable[Any]) -> bool:
+        """Whether a loss is a step of an attack on a batch, on which another loss follows.
+
+        Without any optimiser the only loss on a batch evaluates it, attack or not.
+        """
+        if not self.counters.steps:
+            event.phase = "eval"
+        if event.match is None:
+            return False
+        losses = (e for e in following if isinstance(e, LossEvent) and e.match is not None and not e.attack)
+        if all(e.match is None or e.match.batch is not event.match.batch for e in losses):
+            return False
+        if event.root is not None:
+            event.root.counted = True  # not what is trained on
+        return True
 
     def value(self, event: LossEvent) -> float:
         """Return the value to report for a batch: the criterion's, or that of the sum it is a term of."""

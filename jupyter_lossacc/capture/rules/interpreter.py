@@ -325,6 +325,8 @@ class Interpreter:
     # ------------------------------------------------------------------ losses
     def _assign(self, event: LossEvent) -> None:
         """Put one loss into its pass."""
+        if event.attack and self.attribution.of_attack(event, self._waiting):
+            return
         attribution, run = self.attribution, self.run
         broken = not math.isfinite(event.value) and event.call.name != "unknown"
         if not attribution.classifies(event):

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.rules.assembly import OpenPass
 
-__all__ = ["limits_of"]
+__all__ = ["ONE_BY_ONE", "limits_of"]
+
+ONE_BY_ONE = (
+    "Losses of one row each are added up before backward: each counts as a sample, whether it is one or a "
+    "step of a longer one (a letter of a word, say). Way out: compute the loss of all rows in one call."
+)
 
 
 def limits_of(

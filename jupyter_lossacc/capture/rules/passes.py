@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
-from jupyter_lossacc.capture.rules.limits import limits_of
+from jupyter_lossacc.capture.rules.limits import ONE_BY_ONE, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["PassKeeper"]
 
 Ids = NDArray[np.int64]
-_SEEN_AGAIN = 0.5  # of a batch: the set is gone through again, not drawn from at random
 
 
 class PassKeeper:
@@ -80,6 +79,8 @@ class PassKeeper:
             opened = self._train_with_loader(event.match.batch, revisited=revisited)
         else:
             opened = self._train_without_loader(event, ids)
+            if event.n_rows == 1 and event.root is not None and len(event.root.events) > 1:
+                self.limit(ONE_BY_ONE)
         run.splits.train_on(_root(opened), ids, opened.group)
         run.evaluated_since_train = False
         run.last_train = opened
@@ -296,7 +297,7 @@ class PassKeeper:
             opened.step != run.step
             or (whole and opened.whole_sets)
             or opened.n_samples >= run.sizes.get(opened.group, math.inf)
-            or (ids is not None and float(np.isin(ids, opened.all_ids()).mean()) > _SEEN_AGAIN)
+            or (ids is not None and opened.comes_again(ids))
         ):
             self.finish(opened, complete=True)
             opened = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.taps.own_criteria import CriterionLearner
 
 __all__ = [
+    "ATTACK",
     "BACKWARD",
     "BATCH",
     "CRITERION",
@@ -44,7 +45,7 @@ __all__ = [
 Entry = Sequence[Any]
 # First item of an entry; the layouts stand beside the taps that write them.
 LOSS, BACKWARD, STEP, BATCH, PASS_END, INDEX, OPTIMIZER = range(7)
-OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED, PLACE = range(7, 14)
+OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED, PLACE, ATTACK = range(7, 15)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
+from jupyter_lossacc.capture.taps.attacks import AttackWatch
 from jupyter_lossacc.capture.taps.fingerprints import row_fingerprints
-from jupyter_lossacc.capture.taps.journal import BATCH, INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.taps.journal import ATTACK, BATCH, INPUT, OUTPUT, Journal, is_plain
 from jupyter_lossacc.capture.taps.models import labels_ignored
 from jupyter_lossacc.capture.taps.scripting import hide_hooks_from_scripting
 from jupyter_lossacc.capture.taps.units import UnitTaps
@@ -95,6 +96,15 @@ class OutputTaps:
         trained = None if graph and self.watching else graph
         journal.entries.append((OUTPUT, tensor, version, trained, module.training))
 
+    def note_attack(self, watch: AttackWatch, given: Tensor) -> None:
+        """Entry: (ATTACK,): the next loss is that of an input whose own gradient is asked for."""
+        try:
+            if watch.sees(given):
+                self.journal.entries.append((ATTACK,))
+                self.journal.n_light += 1
+        except Exception as error:
+            self.journal.contain("attack", error)
+
     def look_at_labels(self, frame: FrameType) -> None:
         """Note at the first batch of an evaluation whether the user throws its labels away."""
         last = next((e[1] for e in reversed(self.journal.entries[-_LATELY:]) if e[0] == BATCH), None)
@@ -119,6 +129,7 @@ class _Hook:
         self.taps = taps
         known = taps.journal.model is not None and taps.journal.model() is module
         self.model, self.mode_layers = weakref.ref(module), taps.journal.mode_layers if known else None
+        self.attacks = AttackWatch()
         self.seen = False  # the module is among those whose outputs were seen
 
     def __call__(self, module: Module, inputs: Any, output: Any) -> None:
@@ -127,6 +138,8 @@ class _Hook:
         taps, journal = self.taps, self.taps.journal
         if journal.open and journal.model is not self.model:  # of models trained in turn, this one answers
             journal.model, journal.mode_layers = self.model, self.mode_layers
+        if inputs and type(inputs[0]) is Tensor and inputs[0].requires_grad and journal.here():
+            taps.note_attack(self.attacks, inputs[0])
         trained = type(output) is Tensor and output.requires_grad and self.seen
         known = taps.n_covered >= _COVERED and not taps.watching
         if trained and known and journal.learner is None and not journal.wants_inputs:
