@@ -318,14 +318,17 @@ def rounded(value: float, decimals: int = 3) -> str:
 
 
 def signed(value: float, decimals: int = 3) -> str:
-    """Write a difference like `rounded`, with its sign.
+    """Write a difference like `rounded`, with its sign; nothing has none.
 
     Examples
     --------
-    >>> signed(1.261), signed(-0.02)
-    ('+1.26', '-0.020')
+    >>> signed(1.261), signed(-0.02), signed(-0.0001)
+    ('+1.26', '-0.020', '0.000')
     """
-    return ("" if value < 0 else "+") + rounded(value + 0.0, decimals)  # never "+-0"
+    text = rounded(value, decimals)
+    if not text.strip("-0."):
+        return text.lstrip("-")
+    return text if value < 0 else f"+{text}"
 
 
 def percent(value: float, digits: int = 0) -> str:

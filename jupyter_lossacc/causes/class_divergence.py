@@ -188,11 +188,11 @@ def _statement(w: Window, t: Trends) -> str:
         one = "rises" if len(t.worse) else "falls"
         who = t.worse if len(t.worse) else t.better
         which = f"of {name_classes(w.recording, who.tolist())} {one}" if len(who) else "of no class moves"
-        where = f"{spoken(w.split).capitalize()} {epochs_of(w)}"
+        where = f"On the {spoken(w.split)} samples, {epochs_of(w)}"
         return f"{where}: the loss {which} beyond chance, none the other way."
     up, down = t.flow(t.worse), t.flow(t.better)
     return (
-        f"{spoken(w.split).capitalize()} {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
+        f"On the {spoken(w.split)} samples, {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
         "got worse and, along their trends, "
         f"add {signed(up)} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better "
         "and add "

@@ -98,13 +98,16 @@ def _verdict(w: Window, r: Repair) -> Verdict:
 
 def _statement(w: Window, r: Repair) -> str:
     a, b = r.before, r.after
+    but = ""
+    if b.score_z > 0:
+        but = " But a temperature above 1 says that the model is too sure, not too unsure."
     return (
         f"{spoken(w.split).capitalize()} loss changes by {signed(w.loss_change)} nats {epochs_of(w)} and "
         f"accuracy by {points(w.accuracy_change)}; the best temperature goes from "
         f"{rounded(a.temperature, 2)} to "
         f"{rounded(b.temperature, 2)}, and with it repaired the loss changes by "
         f"{signed(b.repaired - a.repaired)}: "
-        f"{share_text(r.share)} of the change is miscalibration."
+        f"{share_text(r.share)} of the change is miscalibration.{but}"
     )
 
 

@@ -15,7 +15,9 @@ from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["diagnose"]
+__all__ = ["NOT_IN_QUESTION", "diagnose"]
+
+NOT_IN_QUESTION = "Not in question here"  # how the answer of a cause begins that explains another movement
 
 _VERDICTS = {"supported": 0, "undecided": 1, "rejected": 2, "not_tested": 3}
 
@@ -133,7 +135,7 @@ def _not_in_question(cause: str) -> Finding:
     return Finding(
         cause=cause,
         verdict="rejected",
-        statement=f"Not in question here: {_words(cause)} is an account of {account}.",
+        statement=f"{NOT_IN_QUESTION}: {_words(cause)} is an account of {account}.",
     )
 
 

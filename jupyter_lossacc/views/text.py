@@ -8,6 +8,7 @@ from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Findin
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line, with_diagnosis
 from jupyter_lossacc.views.words import (
     VERDICTS,
+    asked,
     capitalized,
     cause_title,
     episode_title,
@@ -125,10 +126,13 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         if finding.verdict == "supported":
             yield from _supported(finding)
-    others = [f for f in findings if f.verdict != "supported"]
+    told, unasked = asked(findings)
+    others = [f for f in told if f.verdict != "supported"]
     if others:
         yield "Also examined:"
         yield _bullets(f"{cause_title(f.cause)}: {VERDICTS[f.verdict]}. {f.statement}" for f in others)
+    if unasked:
+        yield unasked
 
 
 def _supported(finding: Finding) -> Iterator[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import floor, isclose, isfinite, isinf, isnan, log10
 from typing import TYPE_CHECKING
 
+from jupyter_lossacc.diagnosis.diagnose import NOT_IN_QUESTION
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,6 +24,7 @@ __all__ = [
     "STATUSES",
     "VERDICTS",
     "Kind",
+    "asked",
     "capitalized",
     "cause_title",
     "class_name",
@@ -321,6 +324,19 @@ def cause_title(cause: str) -> str:
         return page(cause).title
     except (KeyError, ValueError):
         return capitalized(cause.replace("_", " "))
+
+
+def asked(findings: Iterable[Finding]) -> tuple[list[Finding], str]:
+    """Return the findings about causes that may explain a movement, and a sentence that names the others."""
+    told, others = [], []
+    for finding in findings:
+        if finding.verdict == "rejected" and finding.statement.startswith(NOT_IN_QUESTION):
+            others.append(cause_title(finding.cause).lower())
+        else:
+            told.append(finding)
+    if not others:
+        return told, ""
+    return told, f"Not asked here, because they explain other movements: {', '.join(others)}."
 
 
 def short_verdict(episode: Episode, diagnosis: Diagnosis | None) -> str:

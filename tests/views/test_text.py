@@ -11,7 +11,7 @@ from jupyter_lossacc.records import Diagnosis, Finding
 from jupyter_lossacc.views.text import report, summary
 from jupyter_lossacc.views.verdict import headline
 from jupyter_lossacc.views.words import typeset
-from tests.views.states import STATES
+from tests.views.states import STATES, state_of
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -102,3 +102,14 @@ def test_a_finding_about_the_run_leads_where_an_episode_is_not_explained():
     assert headline(shown.recording, (episode,), (explained, whole)).text == "Why is undecided."
     benign = replace(whole, findings=(replace(finding, cause="growing_confidence"),))
     assert headline(shown.recording, (episode,), (unknown, benign)).text == "Why is undecided."
+
+
+def test_causes_that_explain_other_movements_are_named_in_one_line():
+    shown = STATES["both-rise"]()
+    text = report(*shown.arguments)
+    assert text.count("Not asked here, because they explain other movements: ") >= 1
+    assert "Not in question here" not in text
+    card = next(c for c in state_of(shown)["cards"] if c.get("kind") == "both_rise")
+    (others,) = [line for line in card["limits"] if line.startswith("Not asked here")]
+    listed = {cause["title"].lower() for cause in card["causes"]}
+    assert not [title for title in others.partition(": ")[2].rstrip(".").split(", ") if title in listed]

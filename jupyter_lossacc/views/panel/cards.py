@@ -13,6 +13,7 @@ from jupyter_lossacc.views.verdict import BENIGN, with_diagnosis
 from jupyter_lossacc.views.words import (
     KINDS,
     VERDICTS,
+    asked,
     capitalized,
     cause_title,
     episode_title,
@@ -129,10 +130,11 @@ def _kind_lead(episode: Episode) -> str:
 def _reading(diagnosis: Diagnosis | None, lead: str) -> Card:
     if diagnosis is None:
         return {"lead": lead, "causes": [], "limits": []}
+    told, others = asked(diagnosis.findings)
     return {
         "lead": typeset(diagnosis.headline) or lead,
-        "causes": [_cause(f) for f in diagnosis.findings],
-        "limits": [typeset(line) for line in diagnosis.limits],
+        "causes": [_cause(f) for f in told],
+        "limits": [typeset(line) for line in (*diagnosis.limits, others) if line],
     }
 
 
