@@ -12,6 +12,7 @@ from jupyter_lossacc.causes.cause import (
     epochs_of,
     evidence,
     not_tested,
+    percent,
     rounded,
     signed,
     spoken,
@@ -116,7 +117,7 @@ def _split(w: Window, first: Floats, last: Floats) -> Finding:
             f"schedule for training. The unweighted loss went from {rounded(w.start.nll)} to "
             f"{rounded(w.end.nll)} "
             "and balanced "
-            f"accuracy from {rounded(w.start.balanced_accuracy)} to {rounded(w.end.balanced_accuracy)}."
+            f"accuracy from {percent(w.start.balanced_accuracy, 1)} to {percent(w.end.balanced_accuracy, 1)}."
         ),
         experiment=Experiment(
             code="evaluation_criterion = nn.CrossEntropyLoss()  # no weights: comparable between epochs\n",

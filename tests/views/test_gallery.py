@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from io import BytesIO
 
@@ -336,3 +337,58 @@ def test_axe_finds_no_violation(open_gallery, scheme):
     state(page, "running").locator("summary", has_text="Save").click()
     found = Axe().run(page).response["violations"]
     assert [(v["id"], [n["html"][:150] for n in v["nodes"]]) for v in found] == []
+
+
+def test_what_stands_in_the_charts_beside_the_curves(open_gallery):
+    box = state(open_gallery(), "both-rise")
+    marks = box.locator(".mark").evaluate_all("nodes => nodes.map(n => [n.textContent, n.title])")
+    assert sorted(glyph for glyph, _ in marks) == ["▲", "▼", "◆"]
+    assert all(re.search(r"(lowest|highest) .*, epoch \d+", title) for _, title in marks)
+    keep = box.locator(".line.keep").first
+    assert re.fullmatch(r"keep \d+", keep.get_attribute("title"))
+    # The learning rate falls to a tenth once, in both charts at the same place.
+    rates = box.locator(".line.rate")
+    expect(rates).to_have_count(2)
+    assert rates.first.get_attribute("title") == "learning rate 0.01 → 0.001"
+    assert rates.first.evaluate("n => n.style.left") == rates.last.evaluate("n => n.style.left")
+    expect(box.locator(".marks")).to_contain_text("learning rate 0.01 → 0.001")
+    expect(box.locator(".marks")).to_contain_text("chance 1.61")
+    expect(box.locator(".marks")).to_contain_text("majority 2")
+    assert box.locator(".reference-line").count() >= 1  # of those within the axes
+
+
+def test_each_tab_shows_its_evidence(open_gallery):
+    box = state(open_gallery(), "both-rise")
+    card = box.locator(".card")
+    expect(card.get_by_role("table", name=re.compile("Where the loss change from epoch"))).to_be_visible()
+    expect(card).to_contain_text("How sure the model was")
+    box.get_by_role("tab", name="Classes").click()
+    table = card.get_by_role("table", name=re.compile(r"Classes at epoch \d+"))
+    heads = ["class", "samples", "recall", "Δ recall", "precision", "Δ precision", "F1", "Δ F1"]
+    assert [text.strip(" ↕↑↓") for text in table.locator("thead th").all_inner_texts()][:8] == heads
+    moved = card.get_by_role("table", name="Confusions whose number changed most")
+    before, after, change = (
+        [
+            int(t.replace("−", "-").replace(",", ""))
+            for t in moved.locator(f"td:nth-child({n})").all_inner_texts()
+        ]
+        for n in (3, 4, 5)
+    )
+    assert [b - a for a, b in zip(before, after, strict=True)] == change
+    box.get_by_role("tab", name="Details").click()
+    expect(card).to_contain_text("As sure as it is right?")
+    assert (
+        card.locator("figure svg path, figure svg polyline, figure svg circle, figure svg rect").count() > 5
+    )
+    expect(card.get_by_role("table", name="Metrics at both ends")).to_contain_text("balanced accuracy")
+
+
+def test_a_term_of_the_glossary_opens_its_meaning(open_gallery):
+    page = open_gallery()
+    box = state(page, "both-rise")
+    box.get_by_role("link", name="Read about it: Over-confidence").first.click()
+    term = box.locator(".page").get_by_role("button", name="logits").first
+    term.focus()
+    page.keyboard.press("Enter")
+    expect(term).to_have_attribute("aria-expanded", "true")
+    expect(box.locator(".page .meaning:not([hidden])")).to_contain_text("outputs before the softmax")
