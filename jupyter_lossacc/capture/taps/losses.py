@@ -44,7 +44,7 @@ _COMPOSITES = (
     "poisson_nll_loss",
     "gaussian_nll_loss",
 )
-_is_compiling = torch.compiler.is_compiling if hasattr(torch.compiler, "is_compiling") else lambda: False
+_is_compiling = torch.compiler.is_compiling
 _transform: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
 
 
