@@ -1,6 +1,6 @@
 """Measure the detector anew and write its tables: ``python -m tests.studies [STUDY ...]``.
 
-Studies: nulls, stuck, healthy, planted, late, kept, turnover, positive; all of them when none is named.
+Studies: nulls, stuck, many, healthy, planted, late, kept, turnover, positive; all of them when none is named.
 What a study has measured is kept in results/STUDY.json as it comes, with a hash of the code that decides it:
 a study that was cut short goes on where it stopped, and one whose code has changed starts anew.
 """

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HEALTHY_SEEDS = range(200, 215)
 NULL_SEEDS = range(20_000, 20_200)
 LONG_SEEDS = range(80_000, 80_060)  # nulls of more than 60 epochs
+MANY_SEEDS = range(200_000, 203_000)
 STUCK_SEEDS = range(30_000, 30_200)
 PLANTED_SEEDS = range(1000, 1012)
 LATE_SEEDS = range(2000, 2004)
@@ -44,6 +45,10 @@ BEFORE = 60  # epochs before the turn of a long run, which goes on for 90
 # Epochs, autocorrelation of the wobble, and how many runs of each null: most where most is at stake.
 LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 60), (300, 0.5, 40))
 STUCK_LENGTHS = ((60, 0.5, 100), (60, 0.3, 40), (60, 0.0, 40), (20, 0.5, 100))
+# So many that an upper bound tells 4 % from 5 %.
+MANY_LENGTHS = ((60, 0.5, 3000), (60, 0.3, 600), (60, 0.0, 600), (20, 0.5, 1000), (150, 0.5, 1000))
+MANY_STUCK_LENGTHS = ((60, 0.5, 3000), (20, 0.5, 1000))
+BLOCK = 100  # runs of one job
 LONG = (("rises", "stays"), ("stays", "falls"), ("stays", "stays"), ("learns", "learns"))
 
 _ROOT = Path(__file__).parents[2]
@@ -110,6 +115,15 @@ def null_run(loss: str, accuracy: str, rho: float, n_epochs: int, seed: int) -> 
     high = np.ones(n_epochs, bool) if loss == "high" else None
     kinds = (simulated.NULLS | simulated.STUCK)[loss, accuracy]
     return {str(kind): n for kind, n in sorted(shown_of_curves(*curves, n, kinds, high).items())}
+
+
+def many_null_runs(
+    loss: str, accuracy: str, rho: float, n_epochs: int, first_seed: int
+) -> dict[str, dict[str, int]]:
+    """Of a hundred runs those that were shown something false, by seed, as `null_run` says it."""
+    seeds = range(first_seed, first_seed + BLOCK)
+    found = {str(seed): null_run(loss, accuracy, rho, n_epochs, seed) for seed in seeds}
+    return {seed: kinds for seed, kinds in found.items() if kinds}
 
 
 def _outcome(recording: Any) -> dict[str, Any]:
@@ -203,6 +217,17 @@ def _null_jobs() -> tuple[tuple[Any, ...], ...]:
     )
 
 
+def _many_jobs() -> tuple[tuple[Any, ...], ...]:
+    ordinary = ((n, rho, runs, simulated.NULLS if n <= 60 else LONG) for n, rho, runs in MANY_LENGTHS)
+    high = ((n, rho, runs, simulated.STUCK) for n, rho, runs in MANY_STUCK_LENGTHS)
+    return tuple(
+        (*path, rho, n_epochs, seed)
+        for n_epochs, rho, runs, paths in (*ordinary, *high)
+        for path in paths
+        for seed in MANY_SEEDS[:runs:BLOCK]
+    )
+
+
 STUDIES = {
     "nulls": Study(_null_jobs(), null_run, (*_CURVES, "tests/studies/simulated.py")),
     "stuck": Study(
@@ -215,6 +240,7 @@ STUDIES = {
         null_run,
         (*_CURVES, "tests/studies/simulated.py"),
     ),
+    "many": Study(_many_jobs(), many_null_runs, (*_CURVES, "tests/studies/simulated.py")),
     "healthy": Study(
         tuple((i, seed) for seed in HEALTHY_SEEDS for i in range(len(HEALTHY))),
         healthy_run,

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from tests.studies import simulated
 from tests.studies.baselines import NAMES
-from tests.studies.measure import BEFORE, ENDS, LATE_RISES, LATE_SIZES, RISES, SIZES
+from tests.studies.measure import BEFORE, BLOCK, ENDS, LATE_RISES, LATE_SIZES, RISES, SIZES
 from tests.studies.trainings import HEALTHY, POSITIVE
 
 if TYPE_CHECKING:
@@ -83,6 +83,25 @@ def null_table(rows: Rows) -> str:
         "by kind",
     ]
     return _table(head, lines)
+
+
+def many_table(rows: Rows) -> str:
+    """False alarms on so many simulated curves that the bounds are close, and by number of samples."""
+    runs = [
+        ((*cell, seed), found.get(str(seed), {}))
+        for (*cell, first), found in rows
+        for seed in range(first, first + BLOCK)
+    ]
+    head, rule, *lines = null_table(runs).splitlines()
+    sizes: dict[tuple[Any, ...], Counter[int]] = {}
+    for (*cell, seed), kinds in runs:
+        n = simulated.SIZES[seed % len(simulated.SIZES)]
+        sizes.setdefault(tuple(cell), Counter())[n] += bool(kinds)
+    by_size = (", ".join(str(counts[n]) for n in simulated.SIZES) for counts in sizes.values())
+    joined = [f"{line} {counts} |" for line, counts in zip(lines, by_size, strict=True)]
+    return "\n".join(
+        [f"{head} with {', '.join(map(str, simulated.SIZES))} samples |", f"{rule} --- |", *joined]
+    )
 
 
 def turnover_table(rows: Rows) -> str:
@@ -203,6 +222,7 @@ TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
     "healthy": {"healthy": healthy_table},
     "nulls": {"nulls": null_table},
     "stuck": {"stuck": null_table},
+    "many": {"many": many_table},
     "turnover": {"turnover": turnover_table},
     "planted": {"planted": planted_table},
     "late": {"late": late_table},
