@@ -190,7 +190,10 @@ def test_the_epoch_compared_with_the_lowest_loss_is_what_it_is_said_to_be() -> N
 def test_clean_labels_are_not_blamed() -> None:
     for name in ("overconfidence", "overfitting", "underconfidence", "healthy"):
         assert case(name).finding("label_noise").verdict in ("rejected", "undecided"), name
-    assert case("overconfidence").finding("label_noise").verdict == "rejected"
+    rejected = case("overconfidence").finding("label_noise")
+    assert rejected.verdict == "rejected"
+    assert "wrong only on borderline samples would not show" in rejected.statement
+    assert rejected.experiment is not None
 
 
 def test_confident_errors_finds_the_few() -> None:
@@ -286,7 +289,12 @@ def test_two_classes_that_overlap_are_capacity_or_noise_and_nothing_else() -> No
     episodes = find_episodes(recording)
     found = Case(recording, episodes, diagnose(recording, episodes))
     assert found.supported() <= {"capacity_or_noise", "growing_confidence"}
-    assert "cannot tell which" in found.finding("capacity_or_noise").statement
+    either = found.finding("capacity_or_noise")
+    assert "cannot tell which" in either.statement
+    assert either.experiment is not None
+    assert (
+        "wider" in either.experiment.code + either.experiment.prediction or "width" in either.experiment.code
+    )
 
 
 def test_words_for_numbers() -> None:
