@@ -46,8 +46,8 @@ BEFORE = 60  # epochs before the turn of a long run, which goes on for 90
 LENGTHS = ((60, 0.5, 200), (60, 0.3, 60), (60, 0.0, 60), (20, 0.5, 100), (150, 0.5, 60), (300, 0.5, 40))
 STUCK_LENGTHS = ((60, 0.5, 100), (60, 0.3, 40), (60, 0.0, 40), (20, 0.5, 100))
 # So many that an upper bound tells 4 % from 5 %.
-MANY_LENGTHS = ((60, 0.5, 3000), (60, 0.3, 600), (60, 0.0, 600), (20, 0.5, 1000), (150, 0.5, 1000))
-MANY_STUCK_LENGTHS = ((60, 0.5, 3000), (20, 0.5, 1000))
+MANY_LENGTHS = ((60, 0.5, 3000), (60, 0.3, 600), (60, 0.0, 600), (20, 0.5, 1000), (150, 0.5, 200))
+MANY_STUCK_LENGTHS = ((60, 0.5, 2400), (20, 0.5, 1000))
 BLOCK = 100  # runs of one job
 LONG = (("rises", "stays"), ("stays", "falls"), ("stays", "stays"), ("learns", "learns"))
 

@@ -9,11 +9,13 @@ import pytest
 from tests.studies import live, simulated
 from tests.studies.__main__ import HERE, read_results, tables
 from tests.studies.measure import (
+    BLOCK,
     ENDS,
     KEPT_SEEDS,
     LATE_SEEDS,
     LENGTHS,
     LONG_SEEDS,
+    MANY_SEEDS,
     NULL_SEEDS,
     PLANTED_SEEDS,
     STUCK_LENGTHS,
@@ -68,6 +70,18 @@ def test_false_alarms_on_simulated_runs_are_within_the_target(name, n_epochs, rh
     for shown in cells.values():
         assert len(shown) == least
         assert sum(shown) <= 0.05 * len(shown)
+
+
+def test_so_many_simulated_runs_are_within_the_target_and_false_ones_come_again():
+    cells: dict[tuple, list[int]] = {}
+    for (*cell, _), found in RESULTS["many"].items():
+        cells.setdefault(tuple(cell), []).append(len(found))
+    for cell, counts in cells.items():
+        assert sum(counts) <= 0.05 * BLOCK * len(counts), cell
+    for cell in (("rises", "stays", 0.5, 60), ("stays", "falls", 0.5, 60)):
+        assert BLOCK * len(cells[cell]) >= 1500
+        seed, kinds = next(iter(RESULTS["many"][(*cell, MANY_SEEDS[0])].items()))
+        assert null_run(*cell, int(seed)) == kinds
 
 
 @pytest.mark.parametrize("n_epochs", [150, 300])
