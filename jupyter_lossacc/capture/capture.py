@@ -211,6 +211,8 @@ class Capture:
         _ = self.group  # it may be gone when the run is announced
         model = self.models.find(parameters, frame)
         self._attach(model)
+        for module in [] if model is None else self.models.siblings(model, frame):
+            self._attach(module)
         return None if model is None else self.models.number(model)
 
     def _first_batch(self) -> None:
@@ -287,6 +289,7 @@ class Capture:
         try:
             self._reader.read(entries)
             self.journal.copies |= self._reader.rewritten
+            self.journal.label_copies |= self._reader.relabelled
         finally:
             governor.took(governor.clock() - began, n)
         if governor.every > 1:

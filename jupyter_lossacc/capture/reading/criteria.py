@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "YES_OR_NO",
     "Call",
     "Calls",
     "Reduced",
@@ -64,7 +65,7 @@ _LAYOUTS: dict[str, tuple[str, ...]] = {
 _WEIGHTED_MEAN = ("cross_entropy", "nll_loss")  # their mean divides by the weights of the targets
 _ONE_HOT = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _CONTINUOUS = ("hinge_embedding_loss", "poisson_nll_loss", "gaussian_nll_loss")
-_YES_OR_NO = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "soft_margin_loss")
+YES_OR_NO = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "soft_margin_loss")
 _INPUTS = {
     "nll_loss": "log_probabilities",
     "kl_div": "log_probabilities",
@@ -211,7 +212,7 @@ def task_of(name: str, logits: Tensor, targets: Tensor) -> str:
         task = "regression"
     elif name in _ONE_HOT:
         task = "multiclass" if several else "regression"
-    elif name in _YES_OR_NO:
+    elif name in YES_OR_NO:
         per_sample = logits[0].numel() if logits.dim() > 1 and len(logits) else 1
         task = "binary" if per_sample == 1 else "multilabel" if logits.dim() == 2 else "dense"
     elif name == "unknown" and _one_each(logits) and _one_each(targets) and logits.numel() == targets.numel():
@@ -387,7 +388,7 @@ def reduce_call(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
     logits, targets : Tensor
         As the criterion received them, batches concatenated along the first axis.
     """
-    task = task_of(call.name, logits, targets)
+    task = "multilabel" if call.reduction == "labels" else task_of(call.name, logits, targets)
     if task == "multiclass":
         return _multiclass(call, logits, targets)
     if task == "dense" and logits.dim() > 2 and not targets.is_floating_point():

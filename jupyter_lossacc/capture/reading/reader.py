@@ -81,6 +81,7 @@ class Reader:
         self.book = BatchBook()
         self.origins = Origins()
         self.n_overwritten = 0
+        self.relabelled = False  # the user wrote into labels before they were read
         self.rewritten = False  # the user wrote into what a criterion had returned
         self.unseen = UnseenLosses(self.book)
         self._order = 0
@@ -285,7 +286,7 @@ class Reader:
             self._prints = None  # a later loss is none of that input, or a second look at it
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):
             event.dropped = True
-            self.n_overwritten += 1
+            self.n_overwritten, self.relabelled = self.n_overwritten + 1, logits._version == version
         else:
             event.thin = number in self._trained and self._thin(event, logits, target)
             losses.append((event, logits, target, output))

@@ -62,16 +62,11 @@ class BatchBook:
 
     def __init__(self) -> None:
         self._recent: deque[Batch] = deque()
-        self._ended: list[LoaderPass] = []  # since a pass began
+        self._ended: list[LoaderPass] = []  # whose batches may still be remembered
         self._kept: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
 
     def add(self, batch: Batch) -> None:
-        """Remember a batch; those that a pass before left unused are over (features were taken, say)."""
-        if not batch.number and self._ended:
-            for old in [b for b in self._recent if not b.used and b.source in self._ended]:
-                self._recent.remove(old)
-                self._let_go(old)
-            self._ended.clear()
+        """Remember a batch."""
         self._recent.append(batch)
 
     def add_trained(self, batches: list[Batch]) -> None:
@@ -87,8 +82,18 @@ class BatchBook:
         """Note that a pass has ended."""
         self._ended.append(source)
 
+    def unanswered(self) -> list[Batch]:
+        """Batches that an output could belong to: not those that a pass before left (of features, say)."""
+        newest = self._recent[-1].source if self._recent else None
+        return [b for b in self._recent if not b.used and (b.source is newest or b.source not in self._ended)]
+
     def trim(self) -> None:
         """Let the targets of older batches go, once everything that may need them has been read."""
+        if self._ended and self._recent and self._recent[-1].source not in self._ended:
+            for old in [b for b in self._recent if not b.used and b.source in self._ended]:
+                self._recent.remove(old)
+                self._let_go(old)
+            self._ended.clear()
         n_used = 0
         for batch in self._recent:
             if batch.used:
@@ -147,9 +152,12 @@ class BatchBook:
             if batch in used and len(target) < min(batch.size, _TELLING):
                 continue  # a few labels stand in many a batch
             for leaf in batch.leaves:
-                first = _find(target, leaf.detach().numpy(), batch.rows_used if batch in partly else 0)
+                values = leaf.detach().numpy()
+                first = _find(target, values, batch.rows_used if batch in partly else 0)
                 if first is not None:
                     return Match(batch, first, "values")
+                if _by_step(target, values):
+                    return Match(batch, 0, "steps")
         return None
 
     @staticmethod
@@ -173,6 +181,14 @@ def _find(target: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | None
         one_hot = bool((target.sum(axis=1) == 1).all()) and np.array_equal(target.argmax(axis=1), leaf)
         return 0 if one_hot else None
     return _find_part(flat, leaf, expected) if leaf.ndim == 1 else None
+
+
+def _by_step(target: NDArray[Any], leaf: NDArray[Any]) -> bool:
+    """Whether `target` has the tokens of a batch step by step, all samples of a step together."""
+    if target.ndim != 1 or leaf.ndim != 2 or min(leaf.shape) < 2:
+        return False
+    steps = leaf.T if target.size == leaf.size else leaf.T[1:]
+    return target.size == steps.size and np.array_equal(steps.reshape(-1), target)
 
 
 def _find_part(part: NDArray[Any], leaf: NDArray[Any], expected: int) -> int | None:

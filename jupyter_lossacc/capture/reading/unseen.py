@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from jupyter_lossacc.capture.reading.criteria import Call
+from jupyter_lossacc.capture.reading.criteria import YES_OR_NO, Call
 from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match
 from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, PLAIN, STEP, Entry
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Made", "UnseenLosses"]
 
 _UNKNOWN = Call("unknown", "unknown", key=("unknown",))
+_LABELS = Call("unknown", "labels", key=("unknown", "labels"))  # several of a sample may be true
 Made = tuple[LossEvent, Tensor, Tensor, Tensor]
 
 
@@ -31,6 +32,7 @@ class UnseenLosses:
         self.covered: Callable[[], None] = lambda: None
         self._output: Entry | None = None
         self._value: Tensor | None = None  # what the user's own criterion made of that output
+        self._labels = False  # the criterion used last takes each label for itself
         self._several = False  # it answered more than once since the last batch or loss
         self.n_several = 0  # batches of which it is not known what was made of the answers
         self.last_loss = 0  # memory of the last known loss's input
@@ -60,6 +62,7 @@ class UnseenLosses:
             if self._output is not None and entry[2] >= 0:
                 self.covered()
             self._output, self._several = None, False
+            self._labels = entry[1] in YES_OR_NO or entry[1].startswith("multilabel")
             self.last_loss = entry[3].untyped_storage().data_ptr()
         elif kind == STEP:
             self.answered = False
@@ -106,7 +109,10 @@ class UnseenLosses:
         if batch is None or target is None or (version >= 0 and tensor._version != version):
             return None
         batch.used += 1
-        event = LossEvent(order, _UNKNOWN, -1, training, tensor.data_ptr(), Match(batch, 0, "output"))
+        labels = self._labels and target.shape == tensor.shape and tensor.dim() == 2 and tensor.shape[1] > 1
+        event = LossEvent(
+            order, _LABELS if labels else _UNKNOWN, -1, training, tensor.data_ptr(), Match(batch, 0, "output")
+        )
         event.phase, event.n_rows = phase, len(tensor)
         value, self._value = self._value, None
         return event, tensor, target, tensor.new_full((), float("nan")) if value is None else value
@@ -114,17 +120,17 @@ class UnseenLosses:
     def _target(self, output: Tensor) -> tuple[Batch | None, Tensor | None]:
         """Return the oldest batch without a loss whose size fits, and the leaf that looks like labels."""
         n = len(output)
-        for batch in self.book.recent():
-            if batch.used or batch.size != n or batch.source.unlabelled:
+        for batch in self.book.unanswered():
+            if batch.size != n or batch.source.unlabelled:
                 continue
-            for leaf in reversed(batch.leaves):
-                if (
-                    not leaf.is_floating_point()
-                    and leaf.dim()
-                    and leaf.numel() == n
-                    and _classes(leaf, output)
-                ):
+            whole = [leaf for leaf in reversed(batch.leaves) if leaf.dim() and not leaf.is_floating_point()]
+            for leaf in whole:
+                if leaf.numel() == n and _classes(leaf, output):
                     return batch, leaf.reshape(n)
+            for leaf in whole:
+                dense = output.dim() > 2 and leaf.shape == (n, *output.shape[2:])
+                if dense and _classes(leaf, output):
+                    return batch, leaf
             for leaf in reversed(batch.leaves):
                 if leaf.shape == output.shape:
                     return batch, leaf

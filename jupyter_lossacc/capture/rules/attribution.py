@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.reading.sample_ids import Origin
     from jupyter_lossacc.capture.rules.runs import Run
     from jupyter_lossacc.capture.rules.sink import Counters
+    from jupyter_lossacc.capture.taps.loaders import Batch
 
 __all__ = ["Attribution"]
 
@@ -126,6 +127,10 @@ class Attribution:
         batch, first = event.match.batch, event.match.first
         n = columns.shape[1]
         if n > batch.size and batch.size and n % batch.size == 0:
+            if event.match.source == "steps":
+                columns = (
+                    columns.reshape(len(columns), -1, batch.size).swapaxes(1, 2).reshape(len(columns), -1)
+                )
             columns, n = fold_columns(columns, batch.size), batch.size
             event.logits = event.targets = None
             event.task = "dense"  # tokens: a sample's values are means over its positions
@@ -183,6 +188,16 @@ class Attribution:
             or (batch.source.n_given == 1 and opened.step < run.step + (phase == "train"))
         )
         return not self.revisited
+
+    def lost(self, event: LossEvent) -> Batch | None:
+        """Return the batch of a loss that could not be read: a later one is not its record."""
+        if not event.dropped or event.phase != "train":
+            return None
+        event.match = event.match or self.late_match(event)
+        if event.match is None or ("train", event.match.first) in event.match.batch.seen:
+            return None
+        event.match.batch.seen.add(("train", event.match.first))
+        return event.match.batch
 
     def of_attack(self, event: LossEvent, following: Iterable[Any]) -> bool:
         """Whether a loss is a step of an attack on a batch, on which another loss follows.

@@ -332,6 +332,7 @@ class Interpreter:
         if not attribution.classifies(event):
             if broken:
                 self._not_finite(event.phase, run.epoch, run.step)
+            self.passes.lost(attribution.lost(event))
             run.add_root(event, 0)
             return
         if event.match is None:

@@ -108,6 +108,12 @@ class PassKeeper:
         opened.add_plain(event)
         return opened
 
+    def lost(self, batch: Batch | None) -> None:
+        """Go on with the training pass of a batch whose loss could not be read."""
+        if batch is not None:
+            self.run.splits.training_goes_on()
+            self.run.last_train = self._train_with_loader(batch, revisited=False)
+
     def unseen_training(self, batch: Batch | None) -> None:
         """Count epochs of a training whose losses are not seen: a compiled step, say."""
         run = self.run
@@ -126,7 +132,8 @@ class PassKeeper:
         run = self.run
         run.evaluated_since_train = True
         if event.match is not None:
-            opened = self._eval_with_loader(event.match.batch, revisited=revisited)
+            counts = event.call.name == "unknown"
+            opened = self._eval_with_loader(event.match.batch, revisited=revisited, counts=counts)
         else:
             opened = self._eval_without_loader(event, ids)
         opened.epoch, opened.step = run.epoch, run.step
@@ -195,7 +202,7 @@ class PassKeeper:
         if columns:
             self.sink.steps(self.run.index, columns)
 
-    def _eval_with_loader(self, batch: Batch, *, revisited: bool) -> OpenPass:
+    def _eval_with_loader(self, batch: Batch, *, revisited: bool, counts: bool) -> OpenPass:
         run, source = self.run, batch.source
         key = ("eval", id(source))
         opened = run.open.get(key)
@@ -204,7 +211,8 @@ class PassKeeper:
             opened = None
         if opened is None:
             opened = self._open(key, "eval", source, ("data", source.data.root, source.data.part))
-            self._drop_count_before(opened)
+            if not counts:
+                self._drop_count_before(opened)
             self._finish_over(but=opened)
         opened.last_number = batch.number
         return opened

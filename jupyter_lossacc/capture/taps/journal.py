@@ -94,6 +94,7 @@ class Journal:
         self.wants_inputs = True  # samples may have to be recognised by what the model is given
         self.lane: Lane | None = None  # for steps that look like the last one
         self.copies = False  # the user writes into what criteria return: ``loss /= n``
+        self.label_copies = False  # the user writes into the labels of a loss: ``label.fill_(0)``
         self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
     def here(self) -> bool:

@@ -136,7 +136,7 @@ def note_loss(
         output = output.detach().clone() if journal.copies else output.detach()
     else:
         number = -1
-    logits, target, versions = at_rest(logits, target)
+    logits, target, versions = at_rest(logits, target.clone() if journal.label_copies else target)
     if journal.find_model is not None:
         journal.find_model()
     rest = args[2:]

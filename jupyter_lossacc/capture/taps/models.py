@@ -139,6 +139,18 @@ class Models:
             return best[1]
         return None
 
+    def siblings(self, model: Module, frame: FrameType | None) -> list[Module]:
+        """Modules of the user's that are built like the trained one: copies whose weights are averaged."""
+        shapes = [p.shape for p in model.parameters()]
+        return [
+            module
+            for module in self._modules(frame)
+            if module is not model
+            and type(module) is type(model)
+            and [p.shape for p in module.parameters()] == shapes
+            and not any(p.requires_grad for p in module.parameters())
+        ]
+
     def _modules(self, frame: FrameType | None) -> Iterator[Module]:
         seen: set[int] = set()
         for user_frame in user_frames(frame):
@@ -183,13 +195,18 @@ class Models:
 
 
 def labels_ignored(leaves: Iterable[Tensor], frame: FrameType | None) -> bool:
-    """Whether the user calls a batch's labels ``_``: ``for x, _ in loader``."""
-    labels = [leaf for leaf in leaves if not leaf.is_floating_point()]
-    for user_frame in user_frames(frame):
-        for name, value in local_items(user_frame):
-            if name.startswith("_") and any(value is leaf for leaf in labels):
-                return True
-    return False
+    """Whether the user throws a batch's labels away: ``for x, _ in loader``.
+
+    In ``for x, y, _ in loader`` other integers have a name.
+    """
+    labels = {id(leaf) for leaf in leaves if not leaf.is_floating_point()}
+    named = [
+        name
+        for user_frame in user_frames(frame)
+        for name, value in local_items(user_frame)
+        if isinstance(value, Tensor) and id(value) in labels
+    ]
+    return bool(named) and all(name.startswith("_") for name in named)
 
 
 def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
