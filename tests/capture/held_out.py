@@ -47,6 +47,13 @@ EXPECTED: dict[str, Expected] = {}
 # Seventh batch, all about training data that are evaluated: built anew from arrays, or read as whole tensors
 # beside a loader, they were called validation; read from NumPy in a class, an epoch is counted twice (it
 # still is).
+# Eighth batch (held_out_posts.py; a truth run and a recorded run of each cell under the magic): of the 44
+# four were known to be wrong. Nothing was recorded of a loop with an optimiser of its own; values divided in
+# place, labels that are not the last integers of a batch, features taken before a probe, labels thrown away,
+# arrays cut by permutations in a class, attacks, generated samples, sets that only their place tells apart,
+# two models that choose samples for each other (that one still is wrong) and an ensemble were seen wrongly.
+# Ninth batch, after that: five of 15 wrong, one of them by what the eighth had changed (``for x, y, _``); the
+# others: several labels, copies of the model, refilled labels, tokens step by step in transposed batches.
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
@@ -55,8 +62,10 @@ FIRST_RUN = {
     "fifth batch": (10, 15),
     "sixth batch": (7, 9),
     "seventh batch": (1, 4),
+    "eighth batch": (28, 44),
+    "ninth batch": (10, 15),
 }
-LEFT_OUT = 45
+LEFT_OUT = 92
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

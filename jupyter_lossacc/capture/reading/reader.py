@@ -81,11 +81,10 @@ class Reader:
         self.book = BatchBook()
         self.origins = Origins()
         self.n_overwritten = 0
-        self.relabelled = False  # the user wrote into labels before they were read
-        self.rewritten = False  # the user wrote into what a criterion had returned
+        self.relabelled = self.rewritten = False  # the user wrote into labels, into what a criterion returned
         self.unseen = UnseenLosses(self.book)
         self._order = 0
-        self._attack = False  # the model was last given an input that is being changed to mislead it
+        self._attack = False  # the model was last given an input that an attack changes
         self._place: tuple[int, str] = (-1, "")  # where evaluations run now, and what their split is called
         self._recent: list[LossEvent] = []  # losses since the last batch, output, backward or step
         self._prints: Tensor | None = None  # of the rows that the model was given last
@@ -286,7 +285,8 @@ class Reader:
             self._prints = None  # a later loss is none of that input, or a second look at it
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):
             event.dropped = True
-            self.n_overwritten, self.relabelled = self.n_overwritten + 1, logits._version == version
+            self.n_overwritten += 1
+            self.relabelled |= event.match is None and logits._version == version
         else:
             event.thin = number in self._trained and self._thin(event, logits, target)
             losses.append((event, logits, target, output))

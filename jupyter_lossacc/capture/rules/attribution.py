@@ -194,10 +194,11 @@ class Attribution:
         if not event.dropped or event.phase != "train":
             return None
         event.match = event.match or self.late_match(event)
-        if event.match is None or ("train", event.match.first) in event.match.batch.seen:
+        match = event.match
+        if match is None or match.source == "sibling" or ("train", match.first) in match.batch.seen:
             return None
-        event.match.batch.seen.add(("train", event.match.first))
-        return event.match.batch
+        match.batch.seen.add(("train", match.first))
+        return match.batch
 
     def of_attack(self, event: LossEvent, following: Iterable[Any]) -> bool:
         """Whether a loss is a step of an attack on a batch, on which another loss follows.

@@ -231,7 +231,7 @@ class Interpreter:
         self._optimizers[event.optimizer] = event
         if self.run.optimizers and not self._shares_model(event.optimizer):
             self._candidate = event
-            if self._next_step() == event.optimizer:
+            if self._next_step() == event.optimizer and not self.run.goes_on():
                 self._new_run()
 
     def _may_open_run(self, event: LossEvent) -> None:
