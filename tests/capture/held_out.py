@@ -62,7 +62,7 @@ FIRST_RUN = {
     "fifth batch": (10, 15),
     "sixth batch": (7, 9),
     "seventh batch": (1, 4),
-    "eighth batch": (28, 44),
+    "eighth batch": (29, 44),
     "ninth batch": (10, 15),
 }
 LEFT_OUT = 92

@@ -130,6 +130,7 @@ class Reader:
         self._reduce(chunk, losses)
         chunk.want_scalars(scalars)
         self._want_prints(chunk)
+        self.unseen.rest()
         want_units(chunk.want, items)
         given.clear()
         entries.clear()
@@ -293,8 +294,7 @@ class Reader:
         if output.dim() == 0:
             event.rewritten = is_rewritten(name, output)
             self.rewritten |= event.rewritten
-            if not event.rewritten:
-                scalars.append((event, "value", output))
+            scalars += [] if event.rewritten else [(event, "value", output)]
         elif output.numel():
             scalars.append((event, "value", output.double().mean()))
         return event

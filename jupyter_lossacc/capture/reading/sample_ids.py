@@ -32,6 +32,7 @@ __all__ = [
     "Match",
     "Origin",
     "Origins",
+    "StorageWeakRef",
     "index_rows",
     "memory_of",
     "part_of",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from jupyter_lossacc.capture.reading.criteria import YES_OR_NO, Call
 from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
-from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match
+from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match, StorageWeakRef
 from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, PLAIN, STEP, Entry
 
 if TYPE_CHECKING:
@@ -35,8 +35,23 @@ class UnseenLosses:
         self._labels = False  # the criterion used last takes each label for itself
         self._several = False  # it answered more than once since the last batch or loss
         self.n_several = 0  # batches of which it is not known what was made of the answers
-        self.last_loss = 0  # memory of the last known loss's input
+        self._last: Tensor | None = None  # the last known loss's input, until the flush has been read
+        self._address = 0  # its memory
+        self._alive: Any = None  # tells whether that still is its own
         self._seen = self.answered = False  # the trained module gave an output: ever, since the last step
+
+    @property
+    def last_loss(self) -> int:
+        """Memory of the last known loss's input; 0 once another tensor may lie there."""
+        if self._last is not None:
+            return self._last.untyped_storage().data_ptr()
+        return 0 if self._alive is None or self._alive.expired() else self._address
+
+    def rest(self) -> None:
+        """Let go of the last loss's input, at the end of a flush."""
+        if self._last is not None:
+            storage = self._last.untyped_storage()
+            self._address, self._alive, self._last = storage.data_ptr(), StorageWeakRef(storage), None
 
     @property
     def elsewhere(self) -> bool:
@@ -63,14 +78,14 @@ class UnseenLosses:
                 self.covered()
             self._output, self._several = None, False
             self._labels = entry[1] in YES_OR_NO or entry[1].startswith("multilabel")
-            self.last_loss = entry[3].untyped_storage().data_ptr()
+            self._last = entry[3]
         elif kind == STEP:
             self.answered = False
         elif kind == PLAIN:  # a batch, its loss, backward, a step
             evaluated = None if entry[1].batch is None else self.take_evaluation(order)
             if self._output is not None:
                 self.covered()
-            self._output, self.last_loss, self.answered = None, 0, False
+            self._output, self._last, self._address, self.answered = None, None, 0, False
             return evaluated
         elif kind == OUTPUT and entry[3] and self._output is not None and self._output[3] is False:
             self._output = None  # the same batch is trained on: that was a teacher, or a look before
