@@ -275,7 +275,9 @@ def _without_none(hint: Any) -> Any:
 def _array_dtype(hint: Any) -> np.dtype[Any] | None:
     """Return the dtype in ``NDArray[dtype]``, None for anything else."""
     hint = _without_none(hint)
-    if get_origin(hint) is not np.ndarray:
-        return None
-    dtype: np.dtype[Any] = np.dtype(get_args(get_args(hint)[1])[0])
-    return dtype
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is np.ndarray:
+        return np.dtype(get_args(arguments[1])[0])
+    if origin is NDArray:  # an alias with a name of its own from NumPy 2.5 on
+        return np.dtype(arguments[0])
+    return None
