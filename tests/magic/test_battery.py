@@ -121,7 +121,8 @@ def test_future_imports_and_decorated_definitions(kernel: Kernel) -> None:
 
 def test_a_syntax_error_is_python_s_own(kernel: Kernel) -> None:
     reply = kernel.run("%%lossacc\nok = 1\nz = (1,\n  2", then="1")
-    assert (reply.status, reply.follow, reply.errors) == ("error", "aborted", ["SyntaxError"])
+    bare = kernel.run("ok = 1\nz = (1,\n  2", then="1")  # from Python 3.13 on it has a name of its own
+    assert (reply.status, reply.follow, reply.errors) == ("error", "aborted", bare.errors)
     assert "line 4" in reply.traceback
     assert kernel.value("EVENTS") == "[]"
 
