@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from jupyter_lossacc.records import STEP_COLUMNS, Recording, RunInfo
-from jupyter_lossacc.store import RunWriter, open_run
+from jupyter_lossacc.store import RunWriter, open_run, tables
 from tests.recordings import predictions_from_logits
 from tests.store.conftest import random_predictions, write_recording
 from tests.store.strategies import predictions, same, split_names, summaries
@@ -62,6 +64,16 @@ def test_store_round_trip_is_identity(data: st.DataObject, splits: list[str]) ->
                 loaded = found.load(summary.key)
                 assert loaded.ids_known == summary.ids_known
                 assert all(same(v, getattr(loaded, k)) for k, v in vars(kept).items() if k != "ids_known")
+
+
+def test_arrays_are_known_under_the_named_alias_of_newer_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy 2.5 writes ``type NDArray[T] = ...``, whose origin is the alias."""
+    scalar = TypeVar("scalar", bound=np.generic)
+    alias: Any = TypeAliasType("NDArray", np.ndarray[Any, np.dtype[scalar]], type_params=(scalar,))
+    monkeypatch.setattr(tables, "NDArray", alias)
+    assert tables._array_dtype(alias[np.int32] | None) == np.int32
+    assert tables._array_dtype(np.ndarray[Any, np.dtype[np.float64]]) == np.float64
+    assert tables._array_dtype(int) is None
 
 
 def test_a_real_run_comes_back(store_run: Callable[..., Path], store_dir: Path, recording: Recording) -> None:
