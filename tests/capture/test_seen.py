@@ -432,3 +432,20 @@ def test_an_index_that_is_written_over_gives_no_wrong_ids() -> None:
         assert len(np.unique(p.sample_ids)) == 64
         assert (p.targets == trained[0].targets).all()  # a sample has one label
     assert not any("failed" in line for line in sink.limits)
+
+
+def test_more_classes_later_do_not_make_earlier_predictions_features() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 3))
+    sink = Sink()
+    with Capture(sink):
+        for n_classes in (3, 5):
+            model[1] = torch.nn.Linear(8, n_classes)
+            optimizer = loops.sgd(model)
+            for x, y in train_loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+            with torch.no_grad():
+                sum((model(x).argmax(1) == y).sum().item() for x, y in val_loader)
+    assert [p.key[:2] for _, p in sink.passes if p.split == "val"] == [("val", 1), ("val", 2)]

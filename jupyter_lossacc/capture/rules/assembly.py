@@ -58,6 +58,7 @@ class OpenPass:
         self.mode_layers: int | None = None  # layers of the model that depend on its mode
         self.units: tuple[UnitShare, ...] = ()
         self.n_classes = 0
+        self.n_trained = 0  # classes that training predicted at that time
         self.damaged = False
         self.ids_known = True
         self._order: list[NDArray[np.float32]] = []  # targets of a training pass, in the order seen

@@ -136,7 +136,7 @@ class PassKeeper:
             opened = self._eval_with_loader(event.match.batch, revisited=revisited, counts=counts)
         else:
             opened = self._eval_without_loader(event, ids)
-        opened.epoch, opened.step = run.epoch, run.step
+        opened.epoch, opened.step, opened.n_trained = run.epoch, run.step, run.n_classes
         return opened
 
     def finish_all(self, *, complete: bool) -> None:

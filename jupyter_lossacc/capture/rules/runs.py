@@ -158,7 +158,8 @@ class Run:
 
     def are_features(self, opened: OpenPass) -> bool:
         """Whether a pass without a criterion gave no predictions: features, of another width."""
-        other = self.n_classes > 0 and opened.n_classes != self.n_classes
+        n = opened.n_trained or self.n_classes  # before any training: of the one that came then
+        other = n > 0 and opened.n_classes != n
         return opened.phase == "eval" and other and opened.without_criterion
 
     def rebuilt(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
