@@ -167,8 +167,7 @@ def _statement(w: Window, reported: float, plain: float, artifact: float) -> str
     return (
         f"From epoch {w.start.epoch} to {w.end.epoch} the reported {spoken(w.split)} loss changed by "
         f"{signed(reported)} nats, the mean of the samples' own losses by {signed(plain)}: the averaging "
-        "accounts "
-        f"for the difference of {signed(artifact)}.{why}"
+        f"accounts for the difference of {signed(artifact)}.{why}"
     )
 
 

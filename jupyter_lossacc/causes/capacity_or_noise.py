@@ -109,8 +109,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             ),
             prediction=(
                 f"Capacity: {spoken(split)} loss falls clearly below {rounded(found.at.nll)}. Noise: it "
-                "stays "
-                f"within {rounded(0.02 * found.at.nll)} nats of it while training loss falls further."
+                f"stays within {rounded(0.02 * found.at.nll)} nats of it while training loss falls further."
             ),
         ),
         strength=0.2,

@@ -170,10 +170,8 @@ def _finding(followed: Followed, t: Trends) -> Finding:
         else None,
         action=(
             "Look at the classes that get worse: few or repeated training samples, wrong labels or a "
-            "confusing "
-            "neighbour. More varied samples or stronger augmentation for them, and a stop by the loss of "
-            "all classes "
-            "(calibrated), not by the mean alone."
+            "confusing neighbour. More varied samples or stronger augmentation for them, and a stop by the "
+            "loss of all classes (calibrated), not by the mean alone."
             if verdict == "supported"
             else ""
         ),
@@ -193,12 +191,10 @@ def _statement(w: Window, t: Trends) -> str:
     up, down = t.flow(t.worse), t.flow(t.better)
     return (
         f"On the {spoken(w.split)} samples, {epochs_of(w)}: {name_classes(w.recording, t.worse.tolist())} "
-        "got worse and, along their trends, "
-        f"add {signed(up)} nats to the mean, {name_classes(w.recording, t.better.tolist())} got better "
-        "and add "
-        f"{signed(down)}; the recall of the first group changed by {points(_mean(t.recall, t.worse))}, "
-        "of the "
-        f"second by {points(_mean(t.recall, t.better))}."
+        f"got worse and, along their trends, add {signed(up)} nats to the mean, "
+        f"{name_classes(w.recording, t.better.tolist())} got better and add {signed(down)}; the recall of "
+        f"the first group changed by {points(_mean(t.recall, t.worse))}, of the second by "
+        f"{points(_mean(t.recall, t.better))}."
     )
 
 
@@ -207,8 +203,7 @@ def _doubt(w: Window, t: Trends) -> str:
         who = name_classes(w.recording, t.leaning.tolist())
         return (
             f" Whether others still get better is not known: the fall of {who}, "
-            f"{rounded(-t.flow(t.leaning))} "
-            "nats of the mean, is within chance class by class."
+            f"{rounded(-t.flow(t.leaning))} nats of the mean, is within chance class by class."
         )
     if min(t.flow(t.worse), -t.flow(t.better)) < t.least:
         return (
@@ -267,8 +262,7 @@ def _experiment(w: Window, t: Trends) -> Experiment:
             f"# then train again with augmentation or more samples for {t.worse.tolist()[:10]}\n"
         ),
         prediction=f"With more varied samples of {who} their loss no longer rises while the others go on "
-        "falling. If "
-        "all classes rise as before, it is over-confidence of the whole model.",
+        "falling. If all classes rise as before, it is over-confidence of the whole model.",
     )
 
 

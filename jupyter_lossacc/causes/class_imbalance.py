@@ -116,8 +116,7 @@ def _balanced(ratio: float) -> Finding:
         cause=CAUSE.id,
         verdict="rejected",
         statement=f"The classes trained on are balanced: the largest has {rounded(ratio, 1)} times the "
-        "samples "
-        "of the smallest.",
+        "samples of the smallest.",
         evidence=(evidence("largest to smallest class trained on", ratio, "1", f">= {MIN_RATIO:g}", False),),
     )
 
@@ -213,13 +212,11 @@ def _statement(rare: Rare, w: Window, stuck: bool) -> str:
             "elsewhere."
         )
     return (
-        f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the "
-        f"mean loss went from {rounded(rare.loss[0], 2)} to {rounded(rare.loss[1], 2)} (elsewhere "
-        f"{rounded(rare.other_loss[0], 2)} "
-        f"to {rounded(rare.other_loss[1], 2)}), while {percent(rare.recall[1])} of these samples are found "
-        "at the "
-        "end, "
-        f"against {percent(rare.other_recall[1])} elsewhere."
+        f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the mean "
+        f"loss went from {rounded(rare.loss[0], 2)} to {rounded(rare.loss[1], 2)} (elsewhere "
+        f"{rounded(rare.other_loss[0], 2)} to {rounded(rare.other_loss[1], 2)}), while "
+        f"{percent(rare.recall[1])} of these samples are found at the end, against "
+        f"{percent(rare.other_recall[1])} elsewhere."
     )
 
 
@@ -261,10 +258,9 @@ def _counterfactual(rare: Rare, w: Window, stuck: bool) -> Counterfactual:
 
 def _action(w: Window) -> str:
     return (
-        "Weight the criterion by class, or draw rare classes more often, and regularise (a rare class is "
-        f"the first to be memorised). Watch balanced accuracy ({percent(w.end.balanced_accuracy, 1)} "
-        "here) and F1 "
-        f"per class beside accuracy ({percent(w.end.accuracy, 1)}), and split with stratification."
+        "Weight the criterion by class, or draw rare classes more often, and regularise (a rare class is the "
+        f"first to be memorised). Watch balanced accuracy ({percent(w.end.balanced_accuracy, 1)} here) and "
+        f"F1 per class beside accuracy ({percent(w.end.accuracy, 1)}), and split with stratification."
     )
 
 

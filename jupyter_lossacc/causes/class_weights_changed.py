@@ -113,11 +113,9 @@ def _split(w: Window, first: Floats, last: Floats) -> Finding:
         ),
         action=(
             "Do not read a loss across a change of its weights: evaluate with fixed (or no) weights, and "
-            "keep the "
-            f"schedule for training. The unweighted loss went from {rounded(w.start.nll)} to "
-            f"{rounded(w.end.nll)} "
-            "and balanced "
-            f"accuracy from {percent(w.start.balanced_accuracy, 1)} to {percent(w.end.balanced_accuracy, 1)}."
+            f"keep the schedule for training. The unweighted loss went from {rounded(w.start.nll)} to "
+            f"{rounded(w.end.nll)} and balanced accuracy from {percent(w.start.balanced_accuracy, 1)} to "
+            f"{percent(w.end.balanced_accuracy, 1)}."
         ),
         experiment=Experiment(
             code="evaluation_criterion = nn.CrossEntropyLoss()  # no weights: comparable between epochs\n",
@@ -141,10 +139,8 @@ def _verdict(changed: float, by_weights: float, by_samples: float) -> Verdict:
 def _statement(w: Window, changed: float, by_weights: float, by_samples: float) -> str:
     return (
         f"The class weights of the {spoken(w.split)} criterion changed by a factor of up to "
-        f"{rounded(changed, 2)} "
-        f"{epochs_of(w)}: of the change of the reported loss the weights account for {signed(by_weights)} "
-        "nats and "
-        f"the samples for {signed(by_samples)}."
+        f"{rounded(changed, 2)} {epochs_of(w)}: of the change of the reported loss the weights account for "
+        f"{signed(by_weights)} nats and the samples for {signed(by_samples)}."
     )
 
 

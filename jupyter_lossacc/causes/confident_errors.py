@@ -165,8 +165,7 @@ def _statement(w: Window, few: _Few, *, level: bool) -> str:
     return (
         f"{who}; the {len(few.rows)} that were so at epoch {few.chosen_at} carry {text(few.share)} of "
         f"{what}: without them it would have gone from {rounded(few.rest_before)} to "
-        f"{rounded(few.rest_after)} nats "
-        f"instead of {rounded(w.start.nll)} to {rounded(w.end.nll)}."
+        f"{rounded(few.rest_after)} nats instead of {rounded(w.start.nll)} to {rounded(w.end.nll)}."
     )
 
 
@@ -194,8 +193,7 @@ def _experiment(w: Window, few: _Few) -> Experiment:
         result=(
             f"Done from the records: without {len(few.rows)} samples the loss goes from "
             f"{rounded(few.rest_before)} to {rounded(few.rest_after)} nats; with them from "
-            f"{rounded(w.start.nll)} to "
-            f"{rounded(w.end.nll)}."
+            f"{rounded(w.start.nll)} to {rounded(w.end.nll)}."
         ),
     )
 

@@ -50,8 +50,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         verdict=verdict,
         statement=(
             f"{percent(first)} of the hidden units let no gradient through in the first steps, "
-            f"{percent(last)} in "
-            f"the last ones.{doubt}"
+            f"{percent(last)} in the last ones.{doubt}"
         ),
         because=f"{percent(last)} of the hidden units let no gradient through",
         evidence=(
@@ -61,10 +60,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             *_layers(looks),
         ),
         action=(
-            "Use the framework's default initialisation (or He initialisation with zero biases), "
-            "standardise the "
-            f"inputs, replace {'tanh and sigmoid' if stuck else 'ReLU'} by LeakyReLU or GELU, and lower the "
-            "learning rate if the units died on the way."
+            "Use the framework's default initialisation (or He initialisation with zero biases), standardise "
+            f"the inputs, replace {'tanh and sigmoid' if stuck else 'ReLU'} by LeakyReLU or GELU, and lower "
+            "the learning rate if the units died on the way."
             if verdict != "rejected"
             else ""
         ),
@@ -125,8 +123,7 @@ def _experiment(loss: float, kinds: str) -> Experiment:
             "leaky(model)\n"
         ),
         prediction="With LeakyReLU and otherwise the same code, the training loss falls below "
-        f"{rounded(loss)}. If it "
-        "stays there, the units are not what holds it up.",
+        f"{rounded(loss)}. If it stays there, the units are not what holds it up.",
     )
 
 
@@ -139,9 +136,8 @@ def _verdict(first: float, last: float, batch: float, loss: float) -> tuple[Verd
         return "undecided", f" In batches of {batch:.0f} a healthy unit is often silent, too."
     if first <= MANY:
         return "undecided", (
-            " They died during training, which is more often the consequence of too long steps or of "
-            "sorted data "
-            "than a cause of its own."
+            " They died during training, which is more often the consequence of too long steps or of sorted "
+            "data than a cause of its own."
         )
     return "supported", " They never took part in the training."
 

@@ -122,9 +122,7 @@ def _supported(last: EpochSummary) -> Finding:
             ),
             prediction=(
                 f"The loss falls below {rounded(lowest)} during training, and gradients are larger: the "
-                "model "
-                "learns "
-                "faster and usually ends more accurate."
+                "model learns faster and usually ends more accurate."
             ),
         ),
         strength=1.0,

@@ -66,8 +66,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         action=(
             "Enlarge the batch, or lower the learning rate in proportion, or accumulate gradients over "
-            "several "
-            "batches. Averaging the weights of the last epochs takes out what is left of the noise."
+            "several batches. Averaging the weights of the last epochs takes out what is left of the noise."
             if verdict != "rejected"
             else ""
         ),
@@ -113,11 +112,9 @@ def _experiment(d: Descent) -> Experiment:
             f"train_loader = torch.utils.data.DataLoader(train_set, batch_size={batch}, shuffle=True)\n"
         ),
         prediction=(
-            f"With batches of {batch} the training loss no longer swings and ends {aim(d)}. "
-            "Dividing "
-            f"the learning rate by {batch / max(d.batch_size, 1):.0f} instead should do the same; if "
-            "neither helps, "
-            "it is not noise."
+            f"With batches of {batch} the training loss no longer swings and ends {aim(d)}. Dividing the "
+            f"learning rate by {batch / max(d.batch_size, 1):.0f} instead should do the same; if neither "
+            "helps, it is not noise."
         ),
     )
 

@@ -135,9 +135,8 @@ def _statement(w: Window, o: Outcomes, forecast: Forecast | None) -> str:
     margins = f", and the median margin moved by {signed(o.margin_change, 2)}" if known else ""
     text = (
         f"{spoken(w.split).capitalize()} loss falls by {rounded(-w.loss_change)} nats {epochs_of(w)} at "
-        "constant "
-        f"accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right predictions "
-        f"that became surer{margins}."
+        f"constant accuracy ({points(w.accuracy_change)}): {share_text(o.right_share)} of it are right "
+        f"predictions that became surer{margins}."
     )
     if forecast is None:
         return text

@@ -68,8 +68,7 @@ def _compare(
             cause=ID,
             verdict="rejected" if clear else "undecided",
             statement=f"The class proportions of training and {where} differ by {percent(distance, 1)} of "
-            "the "
-            f"samples (p = {p:.2g}): "
+            f"the samples (p = {p:.2g}): "
             f"{'no more than chance or too little to matter' if clear else 'not clearly'}.",
             evidence=facts,
         )
@@ -84,8 +83,7 @@ def _compare(
         action=(
             "Split with stratification, or, if the shift is real, correct for it: multiply the predicted "
             "probabilities by the ratio of the proportions and normalise. If you resample training on "
-            "purpose, "
-            "this is what resampling does, and the same correction restores the probabilities."
+            "purpose, this is what resampling does, and the same correction restores the probabilities."
         ),
         experiment=_experiment(where, reweighted),
         strength=min(1.0, 2 * distance),

@@ -57,10 +57,9 @@ def _statement(d: Descent) -> str:
     if d.longest_update >= ORDINARY > d.update_ratio and d.end > HIGH:
         tried = f"; earlier a step changed them by {100 * d.longest_update:.2g} %, which brought no more"
     return (
-        f"After {len(d.loss)} epochs the training loss is {rounded(d.loss[-1])}, {percent(d.end)} of "
-        "where it "
-        f"began; a step changes the weights by {100 * d.update_ratio:.2g} % of their length (learning rate "
-        f"{d.learning_rate:.2g}){tried}."
+        f"After {len(d.loss)} epochs the training loss is {rounded(d.loss[-1])}, {percent(d.end)} of where "
+        f"it began; a step changes the weights by {100 * d.update_ratio:.2g} % of their length (learning "
+        f"rate {d.learning_rate:.2g}){tried}."
     )
 
 
@@ -109,8 +108,7 @@ def _experiment(d: Descent) -> Experiment:
         ),
         prediction=(
             f"In the same number of epochs the training loss ends clearly below {rounded(d.loss[-1])}. If it "
-            "does not "
-            "move either, look at the gradients (dead units, detached tensors) and at the data."
+            "does not move either, look at the gradients (dead units, detached tensors) and at the data."
         ),
     )
 

@@ -299,9 +299,8 @@ def _experiment(recording: Recording, c: Collapse, result: str) -> Experiment:
         ),
         prediction=(
             f"Recall outside {name_classes(recording, [c.major])} rises well above {percent(c.found, 1)} "
-            "within a few "
-            "epochs and the training loss falls below its start. If it stays there, the inputs carry no "
-            "information about the rare classes, or the optimisation is stuck."
+            "within a few epochs and the training loss falls below its start. If it stays there, the inputs "
+            "carry no information about the rare classes, or the optimisation is stuck."
         ),
         result=result,
     )

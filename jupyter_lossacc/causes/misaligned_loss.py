@@ -126,10 +126,8 @@ def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
         statement=(
             f"Among the right {spoken(w.split)} samples at epoch {w.end.epoch}, the rank correlation of "
             f"margin and reported loss ({name}) is {signed(rank, 2)}{rose}; for a loss that follows the "
-            "likelihood "
-            f"it is near -1. The reported loss changed by {signed(moved)} while the negative "
-            "log-likelihood of "
-            f"the same predictions changed by {signed(w.loss_change)} nats."
+            f"likelihood it is near -1. The reported loss changed by {signed(moved)} while the negative "
+            f"log-likelihood of the same predictions changed by {signed(w.loss_change)} nats."
         ),
         because=f"the criterion ({name}) does not follow the likelihood: it changed by {signed(moved)} while "
         f"the negative log-likelihood changed by {signed(w.loss_change)} nats",
@@ -140,9 +138,8 @@ def _finding(w: Window, rank: float, against: float, safer: int) -> Finding:
             actual=w.end.reported_loss,
         ),
         action=(
-            "Judge by a loss that follows the probabilities: cross-entropy of the logits, or the Brier "
-            "score of the "
-            "probabilities (squared error after the softmax, not before it)."
+            "Judge by a loss that follows the probabilities: cross-entropy of the logits, or the Brier score "
+            "of the probabilities (squared error after the softmax, not before it)."
         ),
         experiment=Experiment(
             code=(

@@ -82,8 +82,7 @@ def _finding(wrong: list[EpochSummary], total: int, mode: str, call: str) -> Fin
         experiment=Experiment(
             code=CODE,
             prediction=f"With {call} the {which} loss of the same weights is the same each time it is "
-            "computed, and "
-            "usually lower. If it does not change at all, the mode was not the reason.",
+            "computed, and usually lower. If it does not change at all, the mode was not the reason.",
         )
         if verdict != "rejected"
         else None,

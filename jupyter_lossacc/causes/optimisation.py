@@ -158,10 +158,8 @@ def course(d: Descent) -> str:
     if np.isfinite(d.progress):
         told.append(f"ended at {percent(d.progress)} of its level after a quarter of the training")
     return (
-        f"The mean training loss went from {rounded(d.loss[0])} in the first epoch to "
-        f"{rounded(d.loss[-1])} in "
-        "the last"
-        f"{'; it ' if told else ''}{', '.join(told)} {with_what}.{_killed(d)}"
+        f"The mean training loss went from {rounded(d.loss[0])} in the first epoch to {rounded(d.loss[-1])} "
+        f"in the last{'; it ' if told else ''}{', '.join(told)} {with_what}.{_killed(d)}"
     )
 
 

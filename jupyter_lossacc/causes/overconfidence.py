@@ -73,8 +73,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 def _action(w: Window, b: Miscalibration, episode: Episode | None) -> str:
     repair_it = (
         f"divide its logits by the temperature ({rounded(b.temperature, 2)} at epoch {w.end.epoch}), which "
-        "changes "
-        "no prediction"
+        "changes no prediction"
     )
     direction = _accuracy_moved(w, episode)
     if direction == 0:
@@ -136,12 +135,10 @@ def _statement(w: Window, r: Repair, *, level: bool) -> str:
         )
     change = "rises" if w.loss_change > 0 else "changes"
     return (
-        f"{spoken(w.split).capitalize()} loss {change} by {signed(w.loss_change)} nats {epochs_of(w)}; "
-        "with the "
-        f"logits rescaled by one temperature per epoch ({rounded(a.temperature, 2)}, then "
-        f"{rounded(b.temperature, 2)}) it "
-        f"changes by {signed(b.repaired - a.repaired)}, so {share_text(r.share)} of the change is "
-        "miscalibration."
+        f"{spoken(w.split).capitalize()} loss {change} by {signed(w.loss_change)} nats {epochs_of(w)}; with "
+        f"the logits rescaled by one temperature per epoch ({rounded(a.temperature, 2)}, then "
+        f"{rounded(b.temperature, 2)}) it changes by {signed(b.repaired - a.repaired)}, so "
+        f"{share_text(r.share)} of the change is miscalibration."
     )
 
 
@@ -196,8 +193,7 @@ def _experiment(w: Window, r: Repair) -> Experiment:
         ),
         prediction=(
             f"A temperature well above 1 (here about {rounded(b.temperature, 2)}), a loss clearly below "
-            f"{rounded(b.nll)}, "
-            "and not one prediction changed."
+            f"{rounded(b.nll)}, and not one prediction changed."
         ),
         result=(
             f"Done from the records of epoch {w.end.epoch}: temperature {rounded(b.temperature, 2)}, loss "

@@ -161,8 +161,7 @@ def _statement(w: Window, r: Repair, train: tuple[float, float] | None) -> str:
     return (
         f"With calibration repaired after every epoch, {spoken(w.split)} loss still goes from "
         f"{rounded(a.repaired)} to {rounded(b.repaired)} nats ({signed(r.refinement.value)}) "
-        f"{epochs_of(w)}{beside}; "
-        f"accuracy changes by {points(w.accuracy_change)}."
+        f"{epochs_of(w)}{beside}; accuracy changes by {points(w.accuracy_change)}."
     )
 
 

@@ -90,14 +90,12 @@ def _compare(pair: tuple[EpochSummary, EpochSummary], both: tuple[Predictions, P
         cause=ID,
         verdict=verdict,
         statement=(
-            f"At epoch {pair[0].epoch} the mean loss is {rounded(a.mean())} on {len(a)} {names[0]} "
-            "samples and "
-            f"{rounded(b.mean())} on {len(b)} {names[1]} samples ({signed(z, 1)} standard errors), accuracy "
-            f"{percent(pair[0].accuracy, 1)} and {percent(pair[1].accuracy, 1)}."
+            f"At epoch {pair[0].epoch} the mean loss is {rounded(a.mean())} on {len(a)} {names[0]} samples "
+            f"and {rounded(b.mean())} on {len(b)} {names[1]} samples ({signed(z, 1)} standard errors), "
+            f"accuracy {percent(pair[0].accuracy, 1)} and {percent(pair[1].accuracy, 1)}."
         ),
         because=f"{names[0]} is not like {names[1]}: at epoch {pair[0].epoch} their losses are "
-        f"{rounded(a.mean())} and "
-        f"{rounded(b.mean())}",
+        f"{rounded(a.mean())} and {rounded(b.mean())}",
         evidence=(
             evidence("p of equal loss distributions (Kolmogorov-Smirnov)", p, "1", f"< {LEVEL:g}", p < LEVEL),
             evidence("difference of the mean losses", z, "z", f"beyond {FAR:g}", abs(z) > FAR),
@@ -130,8 +128,7 @@ def _experiment(low: float, high: float) -> Experiment:
             "test_set = torch.utils.data.Subset(pooled, order[len(val_set) :])\n"
         ),
         prediction="After pooling and splitting again the two losses agree within their sampling "
-        "error, at a "
-        f"value between {rounded(low)} and {rounded(high)}.",
+        f"error, at a value between {rounded(low)} and {rounded(high)}.",
     )
 
 

@@ -49,17 +49,15 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             cause=ID,
             verdict="rejected",
             statement=f"{spoken(a.split).capitalize()} and {spoken(b.split)} share no sample id; if they "
-            "read two "
-            "different datasets, equal inputs under different ids would not show.",
+            "read two different datasets, equal inputs under different ids would not show.",
             experiment=_experiment(),
         )
     return Finding(
         cause=ID,
         verdict="rejected" if len(same) < 0.05 * n_equal_ids else "undecided",
         statement=(
-            f"Of {n_equal_ids} ids that stand in both {spoken(a.split)} and {spoken(b.split)}, "
-            f"{len(same)} have the "
-            "same target and output: they number two different datasets."
+            f"Of {n_equal_ids} ids that stand in both {spoken(a.split)} and {spoken(b.split)}, {len(same)} "
+            "have the same target and output: they number two different datasets."
             if len(same) < 0.05 * n_equal_ids
             else f"Of {n_equal_ids} ids that stand in both {spoken(a.split)} and {spoken(b.split)}, "
             f"{len(same)} have the same target and output: neither clearly one dataset nor clearly two."
@@ -107,8 +105,7 @@ def _supported(a: EpochSummary, b: EpochSummary, same: NDArray[np.int64]) -> Fin
         verdict="supported",
         statement=(
             f"{len(same)} samples ({percent(share)} of the smaller split) stand in both {names[0]} and "
-            f"{names[1]}: "
-            f"same id, same target and the same output at epoch {a.epoch}."
+            f"{names[1]}: same id, same target and the same output at epoch {a.epoch}."
         ),
         because=f"{len(same)} samples stand in both {names[0]} and {names[1]}",
         evidence=(
@@ -116,8 +113,7 @@ def _supported(a: EpochSummary, b: EpochSummary, same: NDArray[np.int64]) -> Fin
             evidence("share of the smaller split", share, "share", "", True),
         ),
         action="Split once, by whole groups, before anything else, and keep the index lists. Numbers "
-        "measured on "
-        "samples that were trained on say nothing about new ones.",
+        "measured on samples that were trained on say nothing about new ones.",
         experiment=_experiment(),
         sample_ids=same[:200],
         strength=min(1.0, share),
@@ -128,8 +124,7 @@ def _experiment() -> Experiment:
     return Experiment(
         code=CODE,
         prediction="Clean splits share no input. Remove what is found from training, train again: the "
-        "validation "
-        "loss then is what new samples will show.",
+        "validation loss then is what new samples will show.",
     )
 
 

@@ -89,9 +89,8 @@ def _statement(w: Window, o: Outcomes) -> str:
     return (
         f"{spoken(w.split).capitalize()} loss falls by {rounded(-w.loss_change)} nats {epochs_of(w)} while "
         f"accuracy changes by {points(w.accuracy_change)}: mistakes that became less sure contribute "
-        f"{signed(parts.wrong)} nats, right predictions {signed(parts.right)}, the change in how many "
-        "are wrong "
-        f"{signed(parts.composition)}."
+        f"{signed(parts.wrong)} nats, right predictions {signed(parts.right)}, the change in how many are "
+        f"wrong {signed(parts.composition)}."
     )
 
 
@@ -134,9 +133,8 @@ def _experiment(w: Window, parts: Outcome) -> Experiment:
         ),
         prediction="From the first to the second epoch the first number falls, the last one rises.",
         result=(
-            f"Done from the records {epochs_of(w)}: wrong ones less sure {signed(parts.wrong)} nats, "
-            "right ones "
-            f"{signed(parts.right)}, more (or fewer) wrong {signed(parts.composition)}; together "
+            f"Done from the records {epochs_of(w)}: wrong ones less sure {signed(parts.wrong)} nats, right "
+            f"ones {signed(parts.right)}, more (or fewer) wrong {signed(parts.composition)}; together "
             f"{signed(w.loss_change)}."
         ),
     )

@@ -74,8 +74,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             "Look for what holds the probabilities down: label smoothing, mixup, strong weight decay or "
             "dropout, a loss other than cross-entropy. It does no harm to accuracy; where probabilities "
             f"matter, divide the logits by {rounded(b.temperature, 2)} or weaken it. Input noise or "
-            "augmentation and "
-            "more epochs suit it well."
+            "augmentation and more epochs suit it well."
         ),
         experiment=_experiment(w, b),
         sample_ids=_less_sure(w),
@@ -104,10 +103,8 @@ def _statement(w: Window, r: Repair) -> str:
     return (
         f"{spoken(w.split).capitalize()} loss changes by {signed(w.loss_change)} nats {epochs_of(w)} and "
         f"accuracy by {points(w.accuracy_change)}; the best temperature goes from "
-        f"{rounded(a.temperature, 2)} to "
-        f"{rounded(b.temperature, 2)}, and with it repaired the loss changes by "
-        f"{signed(b.repaired - a.repaired)}: "
-        f"{share_text(r.share)} of the change is miscalibration.{but}"
+        f"{rounded(a.temperature, 2)} to {rounded(b.temperature, 2)}, and with it repaired the loss changes "
+        f"by {signed(b.repaired - a.repaired)}: {share_text(r.share)} of the change is miscalibration.{but}"
     )
 
 
@@ -150,9 +147,8 @@ def _experiment(w: Window, b: Miscalibration) -> Experiment:
         prediction=f"The second number is close to {rounded(b.repaired)}, clearly below the first.",
         result=(
             f"Done from the records of epoch {w.end.epoch}: temperature {rounded(b.temperature, 2)}, loss "
-            f"{rounded(b.nll)} -> {rounded(b.repaired)} nats (cross-fitted over 5 folds), accuracy "
-            "unchanged at "
-            f"{percent(w.end.accuracy, 1)}."
+            f"{rounded(b.nll)} -> {rounded(b.repaired)} nats (cross-fitted over 5 folds), accuracy unchanged "
+            f"at {percent(w.end.accuracy, 1)}."
         ),
     )
 

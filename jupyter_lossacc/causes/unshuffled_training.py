@@ -57,8 +57,7 @@ def _finding(verdict: Verdict, ratio: float, z: float, per_epoch: float, n_passe
             f"random order (median of {n_passes} epochs, {z:+.0f} standard deviations)"
             + (
                 f": neighbouring samples share a class, so each of the {per_epoch:.0f} steps of an epoch "
-                "pulls "
-                "towards the class it happens to hold."
+                "pulls towards the class it happens to hold."
                 if verdict == "supported"
                 else "."
             )
@@ -73,8 +72,7 @@ def _finding(verdict: Verdict, ratio: float, z: float, per_epoch: float, n_passe
         ),
         action=(
             "Pass shuffle=True to the training loader (or shuffle within each epoch if the data are "
-            "streamed). "
-            "The validation loader may stay in order: nothing is learned there."
+            "streamed). The validation loader may stay in order: nothing is learned there."
             if verdict != "rejected"
             else ""
         ),
@@ -84,8 +82,7 @@ def _finding(verdict: Verdict, ratio: float, z: float, per_epoch: float, n_passe
                 "shuffle=True)\n"
             ),
             prediction="The training loss no longer jumps within an epoch, and validation accuracy rises "
-            "clearly. If "
-            "nothing changes, the order was not the reason.",
+            "clearly. If nothing changes, the order was not the reason.",
         )
         if verdict != "rejected"
         else None,

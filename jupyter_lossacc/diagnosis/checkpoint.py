@@ -161,15 +161,13 @@ def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
     if chosen != curve.lowest:
         rank = (
             f"equals the lowest ({rounded(curve.chosen_by[curve.lowest])} at epoch {lowest.epoch}) within "
-            "chance, "
-            f"and its accuracy of {percent(best.accuracy, 1)} is the highest: of equivalent epochs the most "
-            "accurate is taken."
+            f"chance, and its accuracy of {percent(best.accuracy, 1)} is the highest: of equivalent epochs "
+            "the most accurate is taken."
         )
     if not curve.calibrated:
         return (
-            f"{keep}, {rounded(value)} nats, {rank} Calibration could not be repaired from these "
-            "records, so the "
-            "loss was taken as it is."
+            f"{keep}, {rounded(value)} nats, {rank} Calibration could not be repaired from these records, so "
+            "the loss was taken as it is."
         )
     apply = (
         "No temperature is needed."

@@ -48,9 +48,8 @@ def _about_training(counters: Counters, status: str) -> Iterator[str]:
     if counters.losses == 0:
         early = " The cell ended early." if status != "finished" else ""
         yield (
-            "Expected a PyTorch training in this cell, but no loss function of torch was called."
-            f"{early} Put %%lossacc above the cell that runs the training loop; for a loss computed by "
-            f"hand, {_BY_HAND}."
+            f"Expected a PyTorch training in this cell, but no loss function of torch was called.{early} Put "
+            f"%%lossacc above the cell that runs the training loop; for a loss computed by hand, {_BY_HAND}."
         )
     elif counters.backwards == 0:
         yield (
