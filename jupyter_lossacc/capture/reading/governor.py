@@ -21,7 +21,7 @@ SHARE = 0.03  # of the wall time that recording may take
 GRACE = 1.0  # seconds of recording that no run is spared: short ones are recorded in full
 WINDOW = 1.0  # seconds between decisions: one flush that had to wait for a core decides nothing
 MAX_EVERY = 8  # more would leave short epochs without any sample, and saves little: what remains are the taps
-MAX_EVERY_PASS = 64  # where every step is a pass of its own, there are passes enough
+MAX_EVERY_PASS = 256  # where every step is a pass of its own, there are passes enough
 # A tap in a training loop costs this many times "detach, append" in a loop of its own, because its
 # code is cold there (examples/bench.py: 6 to 8 us per entry against 0.9 us).
 _COLD = 8.0
