@@ -103,8 +103,9 @@ def _look(epochs: NDArray[np.int64], values: Floats) -> _Look:
 
 
 def _why(said: Stop, look: _Look, what: str) -> str:
-    low = f"lowest at epoch {look.low}"
-    settles = f"{look.patience} epochs without a new lowest would settle it."
+    # A live panel shows what was looked at some epochs ago: the sentence says until when.
+    low = f"lowest at epoch {look.low} of {look.low + look.age}"
+    settles = f"no new lowest until epoch {look.low + look.patience} would settle it."
     if said == "now":
         if look.age >= look.patience:
             return f"The {what} has not improved for {look.age} epochs ({low})."
