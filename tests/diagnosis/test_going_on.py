@@ -112,3 +112,14 @@ def test_values_that_are_not_known_are_left_out() -> None:
     values[::7] = np.nan
     assert told(values)[-1][0] in ("now", "keep going", "undecided")
     assert stop_or_go(np.arange(9), np.full(9, np.nan), "loss")[0] == "undecided"
+
+
+@pytest.mark.parametrize("stride", [1, 7])
+def test_asked_on_the_way_or_at_the_end_the_answer_is_the_same(stride: int) -> None:
+    rng = np.random.default_rng(stride)
+    epochs = np.arange(1, 121)
+    losses = 2 / np.sqrt(epochs) + 0.02 * rng.normal(size=120) + 0.002 * np.maximum(epochs - 60, 0)
+    on_the_way = {n: stop_or_go(epochs[:n], losses[:n], "loss") for n in range(4, 121, stride)}
+    for n, said in on_the_way.items():
+        going_on._said.clear()
+        assert stop_or_go(epochs[:n], losses[:n], "loss") == said
