@@ -306,7 +306,8 @@ class Capture:
     def _lane(self) -> Lane | None:
         """Return what notes further steps like the last one in short; None where each is noted in full."""
         journal, governor = self.journal, self.governor
-        if governor.every == 1 or journal.learner is not None or journal.find_model is not None:
+        unsettled = journal.learner is not None or journal.find_model is not None
+        if governor.every == 1 or unsettled or journal.label_copies:
             return None
         pattern = self._interpreter.pattern()
         if pattern is None:

@@ -222,6 +222,57 @@ def batches_fetched_ahead_and_copied() -> None:
                 F.cross_entropy(model(x), y)
 
 
+def values_scaled_after_the_step() -> None:
+    """``loss *= n`` writes into what the criterion has returned, once the step is over."""
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(6):
+        for x, y in train_loader:
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss *= len(x)
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
+def labels_in_one_buffer() -> None:
+    """The labels of every batch are copied into the same tensor."""
+    train_loader, val_loader, _ = make_loaders()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    buffer = torch.zeros(16, dtype=torch.long)
+    for _ in range(6):
+        for x, y in train_loader:
+            buffer.copy_(y)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), buffer).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for x, y in val_loader:
+                F.cross_entropy(model(x), y)
+
+
+def labels_filled_in_steps() -> None:
+    """One tensor of labels, made by writing into it, and batches that are slices of it."""
+    x, _ = make_data()
+    y = torch.zeros(len(x), dtype=torch.long)
+    y[::3] = 1
+    y[1::3] = 2
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(6):
+        for i in range(0, 96, 16):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[i : i + 16]), y[i : i + 16]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            F.cross_entropy(model(x[96:]), y[96:])
+
+
 def targets_written_over_after_the_step() -> None:
     train_loader, val_loader, _ = make_loaders()
     model = Net()
@@ -246,6 +297,9 @@ OWN = {
         steps_that_begin_like_all_others,
         targets_written_over_after_the_step,
         batches_fetched_ahead_and_copied,
+        values_scaled_after_the_step,
+        labels_in_one_buffer,
+        labels_filled_in_steps,
     )
 }
 
@@ -277,6 +331,9 @@ DEVIATING = (
     "targets_written_over_after_the_step",
     "batches_fetched_ahead_and_copied",
     "copies_in_another_type",
+    "values_scaled_after_the_step",
+    "labels_in_one_buffer",
+    "labels_filled_in_steps",
 )
 
 
@@ -353,6 +410,20 @@ def test_steps_that_are_passes_are_thinned_further_until_a_loader_comes() -> Non
     assert governor.every == MAX_EVERY_PASS
     governor.passes_are(steps=False)
     assert governor.every == MAX_EVERY
+
+
+@pytest.mark.parametrize("every", [1, 1000])
+@pytest.mark.parametrize(
+    "name", ["values_scaled_after_the_step", "labels_in_one_buffer", "labels_filled_in_steps"]
+)
+def test_what_is_written_into_is_neither_lost_nor_unknown(name: str, every: int) -> None:
+    sink = record(name, every)
+    assert set(sink.limits) <= {SENTENCE}
+    loss = np.asarray(sink.column("loss"))
+    assert np.isfinite(loss).all()
+    assert loss.max() < 4  # of one batch, not of 16 samples together
+    assert all(p.predictions.ids_known for _, p in sink.passes)
+    assert {p.epoch for _, p in sink.passes if p.split == "train"} == set(range(1, 7))
 
 
 def test_a_pass_none_of_whose_samples_were_recorded_claims_nothing() -> None:

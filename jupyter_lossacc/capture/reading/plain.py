@@ -60,11 +60,6 @@ class Pattern:
     target: weakref.ref[Tensor] | None
     copied: bool = False
 
-    @property
-    def n_entries(self) -> int:
-        """Count the entries of a step: batch, loss, backward, step."""
-        return 3 if self.source is None else 4
-
 
 @dataclass(eq=False, slots=True)
 class PlainSteps:

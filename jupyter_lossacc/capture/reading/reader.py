@@ -132,10 +132,8 @@ class Reader:
         self._want_prints(chunk)
         self.unseen.rest()
         want_units(chunk.want, items)
-        given.clear()
-        entries.clear()
-        losses.clear()
-        scalars.clear()
+        for read in (given, entries, losses, scalars):
+            read.clear()
         chunk.start()
         self._flying.append(chunk)
         self.drain()
@@ -284,16 +282,18 @@ class Reader:
         if event.match is None and prints is not None and are_rows(event.n_rows, prints, self._length):
             self._printed.append((event, prints))
             self._prints = None  # a later loss is none of that input, or a second look at it
+        event.rewritten = output.dim() == 0 and is_rewritten(name, output)
+        self.rewritten |= event.rewritten
         if version >= 0 and (logits._version != version or rest[0]._version != target_version):
             event.dropped = True
             self.n_overwritten += 1
             self.relabelled |= event.match is None and logits._version == version
         else:
-            event.thin = number in self._trained and self._thin(event, logits, target)
+            # Its value can only be told from those of its samples.
+            needed = event.rewritten or number not in self._trained
+            event.thin = not needed and self._thin(event, logits, target)
             losses.append((event, logits, target, output))
         if output.dim() == 0:
-            event.rewritten = is_rewritten(name, output)
-            self.rewritten |= event.rewritten
             scalars += [] if event.rewritten else [(event, "value", output)]
         elif output.numel():
             scalars.append((event, "value", output.double().mean()))
@@ -383,9 +383,9 @@ def _spread(events: list[LossEvent], reduced: Reduced, host: list[Tensor]) -> No
         target = target.float()
     values = target.numpy()
     weights = host[3].numpy().astype(np.float64) if len(host) > 3 else None
-    n_rows = [event.n_rows for event in events]
     at = 0
-    for event, n in zip(events, n_rows, strict=True):
+    for event in events:
+        n = event.n_rows
         event.task, event.n_classes = reduced.task, reduced.n_classes
         event.columns = columns[:, at : at + n]
         event.target = values[at : at + n] if values.ndim else values

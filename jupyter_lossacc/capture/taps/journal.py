@@ -49,6 +49,7 @@ OUTPUT, CRITERION, INPUT, UNITS, PLAIN, PICKED, PLACE, ATTACK = range(7, 15)
 
 MAX_ENTRIES = 320  # about 64 batches of loss, backward, step and batch
 MAX_BYTES = 4 << 20
+_MAX_BUFFERS = 64
 MAX_FROZEN = 4096  # class weights kept as copies, in elements
 
 
@@ -94,6 +95,7 @@ class Journal:
         self.wants_inputs = True  # samples may have to be recognised by what the model is given
         self.lane: Lane | None = None  # for steps that look like the last one
         self.copies = False  # the user writes into what criteria return: ``loss /= n``
+        self._versions: dict[int, int] = {}  # of labels at the last loss on them, by address
         self.label_copies = False  # the user writes into the labels of a loss: ``label.fill_(0)``
         self.hold = 0  # a criterion of the user's is running: what it computes belongs together
 
@@ -106,6 +108,22 @@ class Journal:
             return True
         self.other_threads += 1
         return False
+
+    def are_written_anew(self, labels: Tensor) -> bool:
+        """Whether labels were written into since the last loss on them: a buffer for every batch in turn.
+
+        Such labels are copied, and a copy does not tell where its rows come from: labels that were filled
+        in once, in however many steps, stay what they are.
+        """
+        version = labels._version
+        if not version:
+            return False
+        address = labels.untyped_storage().data_ptr()
+        before = self._versions.get(address, version)
+        if len(self._versions) > _MAX_BUFFERS:
+            self._versions.clear()
+        self._versions[address] = version
+        return before != version
 
     def training(self) -> bool | None:
         """``model.training`` at this moment; None when no model is known."""

@@ -47,12 +47,13 @@ class PlainStep:
 
     @property
     def usual(self) -> bool:
-        """Whether it went to its end, on targets as they still are."""
-        return self.step is not None and self.rest[0]._version == self.target_version
+        """Whether it went to its end, and neither its targets nor its value were written into since."""
+        unchanged = self.rest[0]._version == self.target_version and not self.output._version
+        return self.step is not None and unchanged
 
     def parts(self) -> list[Entry]:
         """Return it as ordinary entries, as far as it went."""
-        # Without predictions its targets were changed since: nobody will look at either.
+        # Without predictions its targets or its value were changed since: nobody will look at either.
         logits = self.output if self.logits is None else self.logits
         head = (LOSS, self.lane.name, self.number, logits, self.rest, self.output)
         parts: list[Entry] = [] if self.batch is None else [(BATCH, self.batch)]
@@ -131,7 +132,8 @@ class Lane:
         model = None if journal.model is None else journal.model()
         training = journal.mode if model is None else model.training
         rest, versions = args[1:], (logits._version, target._version)
-        step = PlainStep(self, batch, number, logits.detach(), rest, output.detach(), *versions, training)
+        value = output.detach().clone() if journal.copies else output.detach()
+        step = PlainStep(self, batch, number, logits.detach(), rest, value, *versions, training)
         self._entry = (PLAIN, step)
         if batch is None:
             journal.entries.append(self._entry)
@@ -147,6 +149,8 @@ class Lane:
         batch: Batch = entries[-1][1]
         if batch.source is not self._source or batch.indices is None or target.numel() != batch.size:
             return None
+        if target._version:
+            return None  # it may be a buffer for every batch in turn
         if self._copied:
             return batch
         for leaf in batch.leaves:

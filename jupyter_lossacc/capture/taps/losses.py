@@ -136,7 +136,7 @@ def note_loss(
         output = output.detach().clone() if journal.copies else output.detach()
     else:
         number = -1
-    logits, target, versions = at_rest(logits, target.clone() if journal.label_copies else target)
+    logits, target, versions = at_rest(journal, logits, target)
     if journal.find_model is not None:
         journal.find_model()
     rest = args[2:]
@@ -155,12 +155,12 @@ def note_loss(
     journal.flush_if_due(border=no_grad)
 
 
-def at_rest(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+def at_rest(journal: Journal, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Return input and target without their graph, and the versions that tell whether they change."""
     if not (logits.is_inference() or target.is_inference()):
+        if journal.label_copies or journal.are_written_anew(target):
+            target = target.clone()
         versions = (logits._version, target._version)
-        if versions[1] > 1:  # written into again and again: a buffer for the labels of the next batch
-            target, versions = target.clone(), (versions[0], 0)
         return (logits.detach() if logits.requires_grad else logits), target, versions
     # Such tensors count no versions, so a later change could not be noticed. The target keeps its
     # identity where it can: it tells which samples these are.

@@ -170,7 +170,7 @@ class CriterionLearner:
             return
         journal.pending[found.number] = journal.n_steps
         journal.n_losses += 1
-        logits, target, versions = at_rest(*given)
+        logits, target, versions = at_rest(journal, *given)
         head = (LOSS, "unknown", found.number, logits, (target,), found.value)
         journal.entries.append((*head, *versions, journal.training()))
 
