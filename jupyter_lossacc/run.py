@@ -101,7 +101,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A row per pass over a split, in order of time.
+        """A row per pass over a split, in order of time: a training pass before the evaluations that end it.
 
         Returns
         -------
@@ -110,12 +110,13 @@ class Run:
             (mode of the model), `n_samples`; `reported_loss` (the output of your criterion, as its
             reduction means it) and `nll` (unweighted, from the predictions) in nats; `accuracy`,
             `balanced_accuracy` and `macro_f1` in [0, 1]; `temperature`, `calibrated_nll` (nats)
-            and `ece` (in [0, 1]), NaN for passes in training mode; `seconds` from the start of
-            the recording to the end of the pass.
+            and `ece` (in [0, 1]), NaN in training mode; `seconds` from the start to its end.
         """
         import pandas as pd
 
-        rows = [[getattr(s, c) for c in METRIC_COLUMNS] for s in self.recording.summaries]
+        # Without a loader a training pass is known to have ended when the next one begins: it comes late.
+        ordered = sorted(self.recording.summaries, key=lambda s: (s.epoch, s.step, s.split != "train"))
+        rows = [[getattr(s, c) for c in METRIC_COLUMNS] for s in ordered]
         return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
 
     @cached_property

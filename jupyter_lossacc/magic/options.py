@@ -99,7 +99,8 @@ def cell_parser() -> Parser:
         nargs="?",
         const="",
         help="Continue a stored run, by id or name; without RUN the latest one (default: a new run). "
-        "Give --split and --classes again.",
+        "--split, --classes, --store, --keep and --keep-weights of the cell before hold on unless given. "
+        "After a restart of the kernel, give --split again.",
     )
     for option, (choices, default, text) in CHOICES.items():
         add(

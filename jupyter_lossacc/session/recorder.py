@@ -18,7 +18,7 @@ from jupyter_lossacc.session.identity import new_info, status_of
 from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.notes import closing_notes
 from jupyter_lossacc.session.ranks import make_writer, read_back, wait_for_parts
-from jupyter_lossacc.session.resume import run_to_resume
+from jupyter_lossacc.session.resume import inherited, run_to_resume
 from jupyter_lossacc.session.runs import whole_run
 from jupyter_lossacc.session.threads import Clerk
 from jupyter_lossacc.session.traces import drop_taps
@@ -107,7 +107,11 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "Another recording is going on in this process. End it first; recordings do not nest."
             )
         if self.options.resume is not None:
-            self._earlier = run_to_resume(self.options, _started[-1].runs if _started else ())
+            before = _started[-1] if _started else None
+            self._earlier = run_to_resume(self.options, before.runs if before else ())
+            self.options, said = inherited(self.options, self._earlier, before)
+            self._early_limits += said
+            self._elsewhere = Elsewhere(self.options, self._cell, self._open_elsewhere)
         _started[:] = [self]
         self._open, self._pid, self._number = True, os.getpid(), next(_count)
         try:
@@ -130,7 +134,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             splits=self.options.split,
             stop=self.stop,
             stop_later=self.stop_later,
-            resume_from=(past[-1].epoch, past[-1].step) if past else None,
+            resume_from=(max(s.epoch for s in past), max(s.step for s in past)) if past else None,
             keep_weights=self.options.keep_weights == "best",
             all_samples=self.options.keep == "all",
             wrap=self._elsewhere.wrap,

@@ -1,7 +1,8 @@
-"""Which run ``--resume`` continues."""
+"""Which run ``--resume`` continues, and what of the options of its first cell holds on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc import store as runs_store
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.run import Run
     from jupyter_lossacc.session.options import Options
+    from jupyter_lossacc.session.recorder import Recorder
 
-__all__ = ["run_to_resume"]
+__all__ = ["inherited", "run_to_resume"]
 
 
 def run_to_resume(options: Options, latest: Sequence[Run]) -> Run | None:
@@ -42,6 +44,43 @@ def run_to_resume(options: Options, latest: Sequence[Run]) -> Run | None:
             f"its name. Write --resume {options.name} to continue that one, or leave out {options.name!r}."
         )
     return run
+
+
+def inherited(options: Options, run: Run | None, before: Recorder | None) -> tuple[Options, tuple[str, ...]]:
+    """Return the options with what the cell before chose and this one leaves out, and what to say of it.
+
+    A loader that the first cell named would otherwise get a name of its own here, and its curve end there.
+    What is shown (`view`, `save`) is each cell's own.
+
+    Parameters
+    ----------
+    options : Options
+    run : Run, optional
+        The run to continue.
+    before : Recorder, optional
+        The latest recording in this process.
+    """
+    if run is None:
+        return options, ()
+    if before is None or all(run.id != known.id for known in before.runs):
+        named = "--split" in run.recording.info.cell.partition("\n")[0]
+        lost = (
+            f"The first cell of {run.name!r} named its data with --split, this one does not and cannot know "
+            "them any more: they may get other names here. Way out: give the same --split again."
+        )
+        return options, ((lost,) if named and not options.split else ())
+    first = before.options
+    split = {
+        name: data for name, data in first.split.items() if all(data is not d for d in options.split.values())
+    }
+    return replace(
+        options,
+        split={**split, **options.split},
+        classes=options.classes or first.classes,
+        store=first.store if options.store is None else options.store,
+        keep=first.keep if options.keep == "val" else options.keep,
+        keep_weights=first.keep_weights if options.keep_weights == "none" else options.keep_weights,
+    ), ()
 
 
 def _find(wanted: str, options: Options, latest: Sequence[Run]) -> Run:

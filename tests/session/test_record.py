@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,62 @@ def test_resuming_continues_the_same_run(tmp_path: Path) -> None:
     assert run.id == first.id
     assert run.metrics.query("split == 'val'")["epoch"].tolist() == [1, 2, 3, 4]
     assert run.steps["step"].tolist() == list(range(1, 25))
+
+
+def test_resuming_keeps_what_the_first_cell_named(tmp_path: Path) -> None:
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    train_loader = DataLoader(TensorDataset(x[:40], y[:40]), 8, shuffle=True)
+    held_loader = DataLoader(TensorDataset(x[40:], y[40:]), 8)
+
+    def cell() -> None:
+        for a, b in train_loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(a), b).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for a, b in held_loader:
+                nn.functional.cross_entropy(model(a), b)
+
+    head = "%%lossacc named --split unseen=held_loader"
+    options: dict[str, Any] = {"split": {"unseen": held_loader}, "classes": ("a", "b"), "keep": "all"}
+    with la.record("named", store=tmp_path, view="none", cell=head, **options):
+        cell()
+    for _ in range(2):
+        with la.record(view="none", resume=""):  # the store too
+            cell()
+    run = la.load_run("named", tmp_path)
+    rows = run.metrics[["split", "epoch"]].to_numpy().tolist()
+    assert rows == [[split, epoch] for epoch in (1, 2, 3) for split in ("train", "unseen")]
+    assert len(run.samples("train", 3)) == 40
+    with la.record(view="none", store=tmp_path, resume="named", split={"held": held_loader}):
+        cell()
+    assert run.id == la.last_run().id
+    assert "held" in la.last_run().metrics["split"].tolist()
+    with la.record("another", view="none", store="none"):
+        cell()
+    with la.record(view="none", store=tmp_path, resume="named"):  # what it named is not known any more
+        cell()
+    assert "named its data with --split, this one does not" in " ".join(la.last_run().limits)
+
+
+def test_a_training_pass_stands_before_the_evaluations_that_end_it() -> None:
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
+    (x_train, x_val, x_test), (y_train, y_val, y_test) = x.split(20), y.split(20)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with la.record("slices", store="none", view="none"):
+        for _ in range(3):
+            for i in range(0, 20, 5):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x_train[i : i + 5]), y_train[i : i + 5]).backward()
+                optimizer.step()
+            with torch.no_grad():
+                nn.functional.cross_entropy(model(x_val), y_val)
+                nn.functional.cross_entropy(model(x_test), y_test)
+    rows = la.last_run().metrics[["split", "epoch"]].to_numpy().tolist()
+    assert rows == [[split, epoch] for epoch in (1, 2, 3) for split in ("train", "val", "test")]
 
 
 def test_steps_after_the_last_pass_are_taken_again(tmp_path: Path) -> None:
