@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +27,17 @@ from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.noise import epoch_noise
 from jupyter_lossacc.stats.resampling import paired_difference
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["CAUSE"]
 
 ID = "fluctuation"
 MIN_EPOCHS = 5
 MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
 BARELY = 0.98  # of the loss of a constant answer
+FADES = 5  # epochs after which a loss that is no longer seen above its lowest is not said to be
+LOOKED_BACK = 50  # epochs: what was seen before them no longer matters
 MUCH = 1.25  # mean of the later half over that of the earlier, from which on a loss is not called usual
 
 
@@ -114,8 +120,6 @@ def _much_higher(w: Window) -> bool:
 
 def _movement(w: Window, *, rises: bool) -> _Movement:
     series = w.recording.series(w.split)
-    # The first epochs fall steeply; what bends there is not wobble.
-    late = series[-max(MIN_EPOCHS, 2 * len(series) // 3) :]
     discordant = 0.0
     change = Estimate(w.accuracy_change, unit="share")
     if w.before is not None and w.after is not None:
@@ -126,8 +130,8 @@ def _movement(w: Window, *, rises: bool) -> _Movement:
     return _Movement(
         loss=w.loss_change,
         accuracy=change,
-        loss_wobble=float(np.nan_to_num(epoch_noise(np.array([s.nll for s in late])))),
-        accuracy_wobble=float(np.nan_to_num(epoch_noise(np.array([s.accuracy for s in late])))),
+        loss_wobble=float(np.nan_to_num(epoch_noise(_late(np.array([s.nll for s in series]))))),
+        accuracy_wobble=float(np.nan_to_num(epoch_noise(_late(np.array([s.accuracy for s in series]))))),
         loss_rises=rises,
         n_needed=_samples_needed(discordant, change.value),
     )
@@ -154,11 +158,43 @@ def _nothing_learned(last: EpochSummary) -> str:
     )
 
 
+def _seen_above(w: Window) -> bool:
+    """Tell whether a reader sees the loss above its lowest; what was seen is until it is gone for a while.
+
+    The epochs are gone through as the reader did: an answer for the newest one alone would change with it.
+    """
+    losses = np.array([s.nll for s in w.recording.series(w.split) if s.epoch <= w.end.epoch])
+    seen, since = False, 0
+    for n in range(max(MIN_EPOCHS, len(losses) - LOOKED_BACK), len(losses) + 1):
+        before = losses[: n - 1][np.isfinite(losses[: n - 1])]
+        if not before.size:
+            continue
+        lowest = float(before.min())
+        above = float(losses[n - 1]) - lowest
+        wobble = float(np.nan_to_num(epoch_noise(_late(losses[:n]))))
+        if above > max(2 * wobble, 0.01, 0.02 * lowest):
+            seen, since = True, 0
+        else:
+            since += 1
+            seen = seen and since < FADES
+    return seen
+
+
+def _late(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out the first epochs, which fall steeply: what bends there is not wobble."""
+    return values[-max(MIN_EPOCHS, 2 * len(values) // 3) :]
+
+
 def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
     if not m.loss_rises:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
-        if m.loss > max(2 * m.loss_wobble, 0.01, 0.02 * w.start.nll):  # a reader sees it in the curve
+        if _seen_above(w) and m.loss <= 0:
+            return (
+                f"No trend beyond chance so far: {split} loss is at its lowest at epoch {w.end.epoch}, "
+                f"which is partly luck while it wobbles by {nats} nats from epoch to epoch."
+            )
+        if _seen_above(w):
             since = sum(s.epoch > w.start.epoch for s in w.inside)
             return (
                 f"No trend beyond chance so far: {split} loss is {rounded(m.loss)} nats above its lowest, at "

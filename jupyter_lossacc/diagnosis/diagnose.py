@@ -15,6 +15,8 @@ from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jupyter_lossacc.diagnosis.memory import Memory
+
 __all__ = ["NOT_IN_QUESTION", "diagnose"]
 
 NOT_IN_QUESTION = "Not in question here"  # how the answer of a cause begins that explains another movement
@@ -80,7 +82,9 @@ _ADDITIVE = ("overconfidence", "underconfidence", "overfitting")
 _WIDEST = 1.0  # interval of a share; beyond it no cause is named for a rise that no episode marks
 
 
-def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnosis, ...]:
+def diagnose(
+    recording: Recording, episodes: Sequence[Episode], memory: Memory | None = None
+) -> tuple[Diagnosis, ...]:
     """Explain every episode, and the run as a whole.
 
     Parameters
@@ -88,6 +92,8 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
     recording : Recording
     episodes : sequence of Episode
         Retracted ones are left out.
+    memory : Memory, optional
+        Of what was said at earlier looks at a run that is going on.
 
     Returns
     -------
@@ -100,12 +106,12 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
     about_run = {"run", "both"} | ({"no_episode", "episode_or_run"} if quiet else set())
     told = {c for e in standing if not e.harmful and e.split == default_split(recording) for c in _BENIGN}
     run_causes = [c for c in CAUSES if c.scope in about_run and c.id not in told]
-    run_findings = _examine_all(run_causes, recording, None)
+    run_findings = _examine_all(run_causes, recording, None, memory)
     facts = tuple(f for f in run_findings[0] if f.verdict == "supported")
     results = []
     for episode in standing:
         causes = [c for c in CAUSES if c.scope in ("episode", "both", "episode_or_run")]
-        findings, limits = _examine_all(causes, recording, episode)
+        findings, limits = _examine_all(causes, recording, episode, memory)
         answered = {f.cause for f in (*run_findings[0], *findings)}
         findings += [_not_in_question(c.id) for c in CAUSES if c.id not in answered]
         results.append(_diagnosis(recording, episode, (findings, limits), facts))
@@ -114,7 +120,7 @@ def diagnose(recording: Recording, episodes: Sequence[Episode]) -> tuple[Diagnos
 
 
 def _examine_all(
-    causes: Sequence[Cause], recording: Recording, episode: Episode | None
+    causes: Sequence[Cause], recording: Recording, episode: Episode | None, memory: Memory | None
 ) -> tuple[list[Finding], list[str]]:
     """Examine each cause; a failure of one stays its own, as a sentence."""
     findings, limits = [], []
@@ -126,7 +132,11 @@ def _examine_all(
             limits.append(f"The cause {cause.id} could not be examined ({what}).")
             found = not_tested(cause.id, f"This cause could not be examined: {what}.")
         if found is not None:
-            findings.append(found)
+            findings.append(_vague(found) if episode is None else found)
+    if memory is not None:
+        newest = max((s.epoch for s in recording.summaries if s.complete), default=0)
+        findings, notes = memory.steadied(episode, findings, newest)
+        limits += notes
     return findings, limits
 
 
@@ -146,8 +156,6 @@ def _diagnosis(
     facts: tuple[Finding, ...],
 ) -> Diagnosis:
     findings, limits = examined
-    if episode is None:
-        findings = [_vague(f) for f in findings]
     supported = {f.cause for f in (*facts, *findings) if f.verdict == "supported"}
     if _UNLIKE in supported and _rises_elsewhere(recording, episode):
         supported.remove(_UNLIKE)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import settled
+from jupyter_lossacc.diagnosis.memory import Memory
 from jupyter_lossacc.diagnosis.summary import summarize
 from jupyter_lossacc.errors import LossAccWarning
 from jupyter_lossacc.run import Run
@@ -117,6 +118,7 @@ class Desk:
         self._intervals = (math.inf, math.inf)  # seconds between the last three passes
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._evaluated = True  # since the training pass before
+        self._said = Memory()
         self._analyst = Analyst(self._analyse, self._glance, on_error) if view.live else None
 
     @property
@@ -282,7 +284,7 @@ class Desk:
         return Findings(
             recording=recording,
             episodes=episodes,
-            diagnoses=diagnose(recording, standing),
+            diagnoses=diagnose(recording, standing, self._said if recording.status == "running" else None),
             advice=advise(recording, recording.status == "running"),
             look=lambda *args, **options: self.run().look(*args, **options),
         )

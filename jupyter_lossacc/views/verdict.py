@@ -27,6 +27,7 @@ __all__ = ["BENIGN", "Headline", "advice_line", "headline", "leading", "status_l
 
 # Supported, and no reason to worry.
 BENIGN = frozenset({"fluctuation", "growing_confidence"})
+EARLIEST = 5  # evaluated epochs, before which nothing is said of a trend
 _ORDER = {"val": 0, "test": 1}
 _STOP = {"now": "Stop now.", "keep going": "Keep going.", "undecided": ""}
 
@@ -64,6 +65,9 @@ def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Seque
     if whole is not None and found and (episode is None or not episode.harmful):
         return Headline(typeset(whole.headline), "good" if found in BENIGN else "problem")
     if episode is None:
+        # A question that is open is said, as it is on the card of the run.
+        if whole is not None and whole.headline:
+            return Headline(typeset(whole.headline), "watch")
         return _nothing_to_report(recording)
     diagnosis = next((d for d in diagnoses if d.episode == episode), None)
     # "Why is undecided" beside a cause that holds for the whole run would hide the answer.
@@ -100,7 +104,7 @@ def _nothing_to_report(recording: Recording) -> Headline:
     last = recording.series(split)[-1]
     where = capitalized(split_word(split))
     numbers = f"{where} loss {number(last.reported_loss)}, accuracy {percent(last.accuracy)}"
-    if len(recording.series(split)) < 4:
+    if len(recording.series(split)) < EARLIEST:
         return Headline(f"{numbers} at epoch {last.epoch}. Too early to judge a trend.", "quiet")
     return Headline(
         f"Nothing unusual: loss and accuracy do not contradict each other. {numbers} at epoch {last.epoch}.",
