@@ -167,7 +167,8 @@ class PassKeeper:
             split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
             run.note_evaluated(split, opened, source)
-        self._check_ids(split, opened, streamed=source is not None and source.streamed)
+        streamed = source is not None and source.streamed
+        run.check_ids(split, opened, streamed=streamed, recurring=self.recurring() is True)
         if source is not None and opened.epoch == 0:
             complete &= not source.cut_short  # Lightning's sanity check reads two batches
         passed = opened.finish(split, complete=complete, seconds=time.monotonic() - self.began)
@@ -361,23 +362,6 @@ class PassKeeper:
         for opened in list(self.run.open.values()):
             if opened is not but and self._over(opened):
                 self.finish(opened, complete=True)
-
-    def _check_ids(self, split: str, opened: OpenPass, *, streamed: bool) -> None:
-        """Trust ids of a new tensor or dataset only if they come with the targets known for them.
-
-        So too places in a stream: it may be shuffled.
-        """
-        if not opened.ids_known:
-            return
-        root, ids, targets = _root(opened), opened.all_ids(), opened.targets_in_order()
-        known = self.run.labels.get(split)
-        if known is None:
-            self.run.labels[split] = (root, ids, targets)
-        elif root == BY_INPUT and self.recurring() is not True:
-            opened.ids_known = False  # no input has come again so far
-        elif known[0] != root or streamed:
-            _, before, now = np.intersect1d(known[1], ids, return_indices=True)
-            opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
 
     def _train_name(self, opened: OpenPass) -> str:
         """``train``, or another name for a second loader that is trained on at the same time."""

@@ -180,6 +180,23 @@ class Run:
         elif opened.group[1] == BY_INPUT:
             self.unplaced[split] = opened.targets_in_order()
 
+    def check_ids(self, split: str, opened: OpenPass, *, streamed: bool, recurring: bool) -> None:
+        """Trust ids of a new tensor or dataset only if they come with the targets known for them.
+
+        So too places in a stream: it may be shuffled. `recurring`: inputs come again.
+        """
+        if not opened.ids_known:
+            return
+        root, ids, targets = int(opened.group[1]), opened.all_ids(), opened.targets_in_order()
+        known = self.labels.get(split)
+        if known is None:
+            self.labels[split] = (root, ids, targets)
+        elif root == BY_INPUT and not recurring:
+            opened.ids_known = False  # no input has come again so far
+        elif known[0] != root or streamed:
+            _, before, now = np.intersect1d(known[1], ids, return_indices=True)
+            opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
+
     def _made_anew(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
         ids, targets = _in_order(opened.all_ids(), opened.targets_in_order())
         if (np.diff(targets) >= 0).all():
