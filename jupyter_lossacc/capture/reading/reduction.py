@@ -26,7 +26,7 @@ N_BINS = 15
 # our copies of them, and segmentation or a large vocabulary makes hundreds of megabytes a step.
 PART = 1 << 24
 _SCRATCH = 1 << 17  # elements of scratch memory per step of the calibration sums: stays in cache
-_BLOCK = 1024  # samples summed in float32 before they are added in float64
+_BLOCK = 1024  # most samples summed in float32 before they are added in float64
 # exp() of less leaves the normal numbers of float32, where a processor is a hundred times slower.
 _SMALLEST = -87.0
 _ONE = len(BETAS) // 2  # the grid is symmetric around an inverse temperature of 1
@@ -157,8 +157,11 @@ class Sums:
             From `reduce_rows` on the same batch; made here when not given.
         """
         rows = reduce_rows(logits, targets) if rows is None else rows
-        for first in range(0, len(targets), _BLOCK):
-            part = slice(first, first + _BLOCK)
+        size = _BLOCK
+        if logits.device.type == "cpu":  # what is gone over 33 times has to stay in the processor's cache
+            size = max(1, min(_BLOCK, _SCRATCH // max(logits.shape[1], 1)))
+        for first in range(0, len(targets), size):
+            part = slice(first, first + size)
             self._add_block(logits[part], targets[part], folds[part])
         correct, confidence = rows[1].double(), rows[3].double()
         # Right-closed bins (i/15, (i+1)/15], as netcal and torchmetrics draw them.
