@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["is_writing", "this_process"]
 
-# A run on another machine is believed to live as long as its head was touched this recently (seconds).
-SILENCE = 15 * 60
+# A run that nobody here can ask about is believed to live as long as its head was touched this recently.
+SILENCE = 15 * 60  # seconds
+SAME_START = 5.0  # seconds by which a clock that was set may move the start of a process
 
 
 def this_process() -> dict[str, Any]:
-    """Return what identifies this process: host, boot, pid and the moment it was started."""
+    """Return what identifies this process: host, pid and the moment it was started."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": pid, "started": _started(pid)}
+    return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
 
 
 def is_writing(process: Mapping[str, Any], head: Path) -> bool:
@@ -31,59 +32,15 @@ def is_writing(process: Mapping[str, Any], head: Path) -> bool:
     A pid alone is not enough: pids are used again, so the start of the process counts too. Another
     machine's processes cannot be asked; there the last sign of life decides.
     """
-    pid = process.get("pid")
-    if process.get("host") != socket.gethostname() or not isinstance(pid, int):
-        return time.time() - head.stat().st_mtime < SILENCE
-    if process.get("boot") != _boot():
-        return False
-    started = _started(pid)
-    return started is not None and process.get("started") in (None, started)
-
-
-def _boot() -> str:
-    """Return an id of the machine's last start, "" where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process was started, in the system's own words; None when it is gone."""
-    try:
-        # Everything after the command's closing bracket: state is field 3, start time field 22.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-    return _started_windows(pid) if sys.platform == "win32" else _started_elsewhere(pid)
-
-
-def _started_elsewhere(pid: int) -> str | None:
-    try:
-        listed = subprocess.run(  # noqa: S603 - a fixed command and a number
-            ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607 - where it lies differs by system
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return listed.stdout.strip() or None
-
-
-def _started_windows(pid: int) -> str | None:
-    script = f"(Get-Process -Id {pid}).StartTime.ToFileTimeUtc()"
-    try:
-        listed = subprocess.run(  # noqa: S603 - a fixed command and a number
-            ["powershell", "-NoProfile", "-Command", script],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=15,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return listed.stdout.strip() or None
+    pid, started = process.get("pid"), process.get("started")
+    here = process.get("host") == socket.gethostname()
+    if here and isinstance(pid, int) and isinstance(started, (int, float)):
+        try:
+            found = psutil.Process(pid)
+            same = abs(found.create_time() - started) < SAME_START
+            return same and found.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.Error:
+            pass  # it belongs to somebody who does not let us ask
+    return time.time() - head.stat().st_mtime < SILENCE

@@ -128,8 +128,9 @@ def test_a_run_in_progress_can_be_read_but_not_deleted_or_resumed(store_dir: Pat
     ("process", "age", "status"),
     [
         ({"pid": 2**22 + 1}, 0, "cut off"),  # no such process
-        ({"started": "0"}, 0, "cut off"),  # the pid was used again
-        ({"boot": "before the restart"}, 0, "cut off"),
+        ({"started": 0.0}, 0, "cut off"),  # the pid was used again
+        ({"started": "long ago"}, 60, "running"),  # nobody can tell: the last sign of life decides
+        ({"pid": None}, 3600, "cut off"),
         ({}, 0, "running"),
         ({}, 10**6, "running"),  # a long silent step
         ({"host": "elsewhere"}, 60, "running"),
