@@ -7,6 +7,7 @@ sample.
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from jupyter_lossacc.capture.taps.journal import INDEX, Journal
 from jupyter_lossacc.capture.taps.patches import Patches
+from jupyter_lossacc.capture.taps.sequences import can_be_mended, mend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,10 @@ class IndexTap:
         """Start noting."""
         if self._patches is None:
             self._patches = Patches()
-            self._patches.attribute(Tensor, "__getitem__", self._make)
+            if can_be_mended(Tensor):  # else no index is seen, and samples are told by their inputs
+                self._patches.callback(partial(mend, Tensor))  # undone last: once the attribute is gone
+                self._patches.attribute(Tensor, "__getitem__", self._make)
+                mend(Tensor)
             self._patches.attribute(Tensor, "index_select", self._make_select)
             self._patches.attribute(torch, "index_select", self._make_select)
             for owner, name in ((Tensor, "split"), (Tensor, "chunk"), (torch, "chunk")):
