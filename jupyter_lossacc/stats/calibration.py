@@ -77,14 +77,20 @@ def fold_of(sample_ids: NDArray[np.int64], folds: int = 5) -> NDArray[np.int64]:
     return ((hashed >> np.uint64(16)) % np.uint64(folds)).astype(np.int64)
 
 
-def _hermite(betas: Floats, value: Floats, slope: Floats, i: int, t: Any) -> Any:
+def _hermite_basis(t: Any) -> tuple[Any, Any, Any, Any]:
+    """Cubic Hermite polynomials: weights of value and slope on the left, of value and slope on the right."""
+    return 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, -2 * t**3 + 3 * t**2, t**3 - t**2
+
+
+def _hermite(betas: Floats, value: Floats, slope: Floats, i: int, basis: tuple[Any, Any, Any, Any]) -> Any:
     width = betas[i + 1] - betas[i]
-    return (
-        (2 * t**3 - 3 * t**2 + 1) * value[i]
-        + (t**3 - 2 * t**2 + t) * width * slope[i]
-        + (-2 * t**3 + 3 * t**2) * value[i + 1]
-        + (t**3 - t**2) * width * slope[i + 1]
-    )
+    a, b, c, d = basis
+    return a * value[i] + b * width * slope[i] + c * value[i + 1] + d * width * slope[i + 1]
+
+
+# Where the lowest loss between two grid points is looked for; the same for every fit.
+_BETWEEN = np.linspace(0.0, 1.0, 2001)
+_BASIS_BETWEEN = _hermite_basis(_BETWEEN)
 
 
 def fit_temperature(value: Floats, slope: Floats, betas: Floats = BETAS) -> TemperatureFit:
@@ -117,10 +123,9 @@ def fit_temperature(value: Floats, slope: Floats, betas: Floats = BETAS) -> Temp
     if slope[-1] <= 0:
         return TemperatureFit(1 / betas[-1], float(value[-1]), True)
     i = int(np.flatnonzero(slope <= 0)[-1])
-    t = np.linspace(0.0, 1.0, 2001)
-    spline = _hermite(betas, value, slope, i, t)
+    spline = _hermite(betas, value, slope, i, _BASIS_BETWEEN)
     best = int(np.argmin(spline))
-    beta = betas[i] + t[best] * (betas[i + 1] - betas[i])
+    beta = betas[i] + _BETWEEN[best] * (betas[i + 1] - betas[i])
     return TemperatureFit(float(1 / beta), float(spline[best]), False)
 
 
@@ -140,7 +145,7 @@ def nll_at(temperature: float, value: Floats, slope: Floats, betas: Floats = BET
     beta = float(np.clip(1 / temperature, betas[0], betas[-1]))
     i = int(np.clip(np.searchsorted(betas, beta, side="right") - 1, 0, len(betas) - 2))
     t = (beta - betas[i]) / (betas[i + 1] - betas[i])
-    return float(_hermite(betas, value, slope, i, t))
+    return float(_hermite(betas, value, slope, i, _hermite_basis(t)))
 
 
 def cross_fitted_by_fold(count: Floats, nll: Floats, slope: Floats, betas: Floats = BETAS) -> Floats:

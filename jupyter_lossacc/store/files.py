@@ -87,7 +87,9 @@ def rank_head(run_dir: Path, rank: int) -> Path:
 
 def write_head(path: Path, head: Mapping[str, Any]) -> None:
     """Write ``run.json``, or what stands for it in the part of another rank."""
-    text = json.dumps(head, indent=1, ensure_ascii=False, default=str) + "\n"
+    # A line per entry, to be read and compared; `indent` would do it ten times slower.
+    lines = (f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False, default=str)}" for k, v in head.items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
     write_whole(path, lambda whole: whole.write_text(text, encoding="utf-8"))
 
 

@@ -143,9 +143,12 @@ def joined(parts: list[pa.Table]) -> pa.Table:
 
 
 def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if table.schema.equals(schema):
+        return table
+    present = set(table.column_names)
     columns = [
         table.column(field.name).cast(field.type)
-        if field.name in table.column_names
+        if field.name in present
         else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
