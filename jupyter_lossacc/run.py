@@ -106,18 +106,18 @@ class Run:
         Returns
         -------
         DataFrame
-            `split`, `epoch`, `step` (optimiser steps taken so far), `complete`, `training`
-            (mode of the model), `n_samples`; `reported_loss` (the output of your criterion, as its
-            reduction means it) and `nll` (unweighted, from the predictions) in nats; `accuracy`,
-            `balanced_accuracy` and `macro_f1` in [0, 1]; `temperature`, `calibrated_nll` (nats)
-            and `ece` (in [0, 1]), NaN in training mode; `seconds` from the start to its end.
+            `split`, `epoch`, `step` (optimiser steps taken so far), `complete`, `training` (mode of the
+            model), `n_samples`; `reported_loss` (of your criterion, as its reduction means it; NaN if none
+            was seen), `nll` (unweighted, from the predictions) in nats; `accuracy`, `balanced_accuracy` and
+            `macro_f1` in [0, 1]; `temperature`, `calibrated_nll`, `ece`, NaN in training mode; `seconds`.
         """
         import pandas as pd
 
         # Without a loader a training pass is known to have ended when the next one begins: it comes late.
         ordered = sorted(self.recording.summaries, key=lambda s: (s.epoch, s.step, s.split != "train"))
-        rows = [[getattr(s, c) for c in METRIC_COLUMNS] for s in ordered]
-        return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+        frame = pd.DataFrame({c: [getattr(s, c) for s in ordered] for c in METRIC_COLUMNS})
+        frame.loc[[s.loss.name == "none" for s in ordered], "reported_loss"] = float("nan")
+        return frame
 
     @cached_property
     def steps(self) -> pd.DataFrame:

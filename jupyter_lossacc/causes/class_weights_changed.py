@@ -51,8 +51,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return Finding(
             cause=ID,
             verdict="rejected",
-            statement=f"The criterion of the {spoken(w.split)} split carries no class weights that could "
-            "change.",
+            statement=f"The loss of the {spoken(w.split)} split carries no class weights that could change.",
         )
     if w.end.loss.task not in CLASS_TASKS or w.start.classes is None or w.end.classes is None:
         return not_tested(ID, "The losses per class, which the weights multiply, were not recorded.")

@@ -61,8 +61,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 
 
 def _latest(passes: list[EpochSummary]) -> EpochSummary:
-    evaluated = [s for s in passes if not s.training]
-    return (evaluated or passes)[-1]
+    judged = [s for s in passes if s.loss.name not in ("unknown", "none")] or passes
+    evaluated = [s for s in judged if not s.training]
+    return (evaluated or judged)[-1]
 
 
 def _sigmoid_twice(recording: Recording, summary: EpochSummary) -> bool | None:

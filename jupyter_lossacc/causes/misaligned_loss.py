@@ -49,6 +49,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         return (
             None if episode is None else not_tested(ID, "Fewer than two complete passes lie in this stretch.")
         )
+    if w.end.loss.name == "none":
+        return not_tested(ID, f"No value of a criterion was seen on the {spoken(w.split)} data.")
     if w.end.loss.on_simplex and w.end.loss.name == "cross_entropy":
         return None  # a cause of its own
     if w.end.loss.task not in CLASS_TASKS:

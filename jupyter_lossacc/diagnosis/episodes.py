@@ -39,7 +39,10 @@ _GAP = SHORTEST  # from the end of one stretch to the start of the next: between
 _NEAR_CHANCE = 0.95
 _ABOVE_CALIBRATED = (2.0, 0.2)  # factor, nats
 _LIKELIHOODS = frozenset(
-    {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "unknown"}
+    {
+        *("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
+        *("unknown", "none"),
+    }
 )
 
 

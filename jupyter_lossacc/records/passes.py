@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,8 @@ class LossInfo:
     ----------
     name : str
         ``"cross_entropy"``, ``"nll_loss"``, ``"binary_cross_entropy"``,
-        ``"binary_cross_entropy_with_logits"``, ``"mse_loss"``, ... or ``"unknown"``.
+        ``"binary_cross_entropy_with_logits"``, ``"mse_loss"``, ..., ``"unknown"``, or ``"none"`` where no
+        value of a criterion was seen.
     inputs : {"logits", "log_probabilities", "probabilities", "unknown"}
         How the criterion's input is read (contract: as its definition says).
     on_simplex : bool
@@ -297,3 +299,12 @@ class EpochSummary:
     def key(self) -> PassKey:
         """The pass's key: (split, epoch, step)."""
         return (self.split, self.epoch, self.step)
+
+    def with_loss(self) -> EpochSummary:
+        """Let the likelihood of the predictions stand in where no value of a criterion was seen.
+
+        ``loss.name`` is then ``"none"``. Where the predictions are no numbers either, the loss is none.
+        """
+        if self.loss.name != "unknown" or not isnan(self.reported_loss) or not isfinite(self.nll):
+            return self
+        return replace(self, reported_loss=self.nll, loss=replace(self.loss, name="none"))

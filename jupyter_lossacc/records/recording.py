@@ -53,7 +53,7 @@ class Recording:
     ----------
     info : RunInfo
     summaries : tuple of EpochSummary
-        Finished passes in order of time.
+        Finished passes in order of time, each with a loss (`EpochSummary.with_loss`).
     steps : mapping of str to ndarray of shape (n_steps,)
         Columns of `STEP_COLUMNS`.
     limits : tuple of str

@@ -61,7 +61,7 @@ class Ledger:
     def append(self, summary: EpochSummary, predictions: Predictions | None) -> None:
         """Add a finished pass; `predictions` is None where its samples are not kept."""
         with self._lock:
-            self._summaries.append(summary)
+            self._summaries.append(summary.with_loss())
             if predictions is None:
                 self._not_kept.add(summary.key)
             else:

@@ -65,7 +65,8 @@ def open_part(run_dir: Path, rank: int) -> Recording:
     """Open what one process of a run recorded."""
     head = read_head(run_dir, rank)
     metrics = read_metrics(run_dir, rank)
-    summaries = () if metrics is None else tables.summaries_from_table(metrics)
+    found = () if metrics is None else tables.summaries_from_table(metrics)
+    summaries = tuple(s.with_loss() for s in found)
     return Recording(
         info=RunInfo(
             run_id=run_dir.name,

@@ -96,6 +96,7 @@ _LIKELIHOODS = frozenset(
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "kl_div",
+        "none",
     }
 )
 
@@ -302,7 +303,18 @@ def limits_of(recording: Recording, diagnoses: Iterable[Diagnosis]) -> tuple[str
         if diagnosis.episode is not None:
             about = f"{capitalized(split_word(diagnosis.episode.split))}, {epochs_of(diagnosis.episode)}: "
         undecided += [f"{about}{line}" for line in diagnosis.limits]
-    return tuple(dict.fromkeys((*recording.limits, *undecided)))
+    return tuple(dict.fromkeys((*recording.limits, *_without_loss(recording), *undecided)))
+
+
+def _without_loss(recording: Recording) -> list[str]:
+    if any("computed by hand or inside a compiled function" in line for line in recording.limits):
+        return []  # said there, with the way out
+    splits = dict.fromkeys(s.split for s in recording.summaries if s.complete and s.loss.name == "none")
+    return [
+        f"No criterion was called on the {split_word(split)} data: the loss shown for them is the negative "
+        "log-likelihood of the predictions."
+        for split in splits
+    ]
 
 
 def episode_title(episode: Episode) -> str:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 import jupyter_lossacc as la
 from jupyter_lossacc.session import runs
 from jupyter_lossacc.store import RunWriter
+from jupyter_lossacc.views.words import loss_unit
 from tests.digits import Training
 
 
@@ -186,6 +187,26 @@ def test_a_training_pass_stands_before_the_evaluations_that_end_it() -> None:
                 nn.functional.cross_entropy(model(x_test), y_test)
     rows = la.last_run().metrics[["split", "epoch"]].to_numpy().tolist()
     assert rows == [[split, epoch] for epoch in (1, 2, 3) for split in ("train", "val", "test")]
+
+
+def test_an_evaluation_that_computes_no_loss_is_no_broken_training(tmp_path: Path) -> None:
+    training, digits = Training(), load_digits()
+    images = torch.tensor(digits.data[700:900] / 16, dtype=torch.float32)
+    held_out = TensorDataset(images, torch.tensor(digits.target[700:900]))
+    with la.record("counted", store=tmp_path, view="none"):
+        training.run()
+        with torch.no_grad():
+            for x, y in DataLoader(held_out, 50):
+                (training.model(x).argmax(1) == y).sum()
+    for run in (la.last_run(), la.load_run("counted", tmp_path)):
+        last = run.metrics.iloc[-1]
+        assert np.isnan(last.reported_loss)
+        assert run.recording.summaries[-1].reported_loss == last.nll
+        assert "NaN" not in run.report()
+        assert "No criterion was called on the test data" in " ".join(run.limits)
+        found = {f.cause: f.statement for f in run.diagnose()[-1].findings}
+        assert found["double_softmax"].startswith("What cross_entropy receives are not probabilities")
+        assert loss_unit(run.recording) == "nats"
 
 
 def test_steps_after_the_last_pass_are_taken_again(tmp_path: Path) -> None:
