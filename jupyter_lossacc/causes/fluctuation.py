@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_lossacc.causes.cause import (
+    MEDIAN_OF,
     Cause,
     Window,
     answers_one_class,
@@ -38,6 +39,7 @@ MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
 BARELY = 0.98  # of the loss of a constant answer
 FADES = 5  # epochs after which a loss that is no longer seen above its lowest is not said to be
 LOOKED_BACK = 50  # epochs: what was seen before them no longer matters
+FALLEN = 0.02  # share of the samples; less of a fall of accuracy is not told as one
 MUCH = 1.25  # mean of the later half over that of the earlier, from which on a loss is not called usual
 
 
@@ -51,6 +53,8 @@ class _Movement:
     accuracy_wobble: float
     loss_rises: bool
     n_needed: int
+    fall: float  # of accuracy from its highest level, where that is no wobble; else 0
+    highest: int  # epoch in the middle of that level
 
     @property
     def accuracy_rises(self) -> bool:
@@ -75,7 +79,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     blank = _learned_nothing(recording, last) and not m.loss_rises
     return Finding(
         cause=ID,
-        verdict="undecided" if m.loss_rises or blank else "supported",
+        verdict="undecided" if m.loss_rises or blank or m.fall else "supported",
         statement=_nothing_learned(last) if blank else _statement(w, m),
         because="nothing moved beyond what chance does from epoch to epoch",
         evidence=_evidence(m),
@@ -85,6 +89,10 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             if m.loss_rises
             else "Look at the learning rate, the initialisation and the labels: a constant answer is stuck."
             if blank
+            else "Keep an epoch from before the fall. Accuracy that falls while training goes on is as a "
+            "rule a matter of overfitting, of wrong training labels above all: look at these, regularise, or "
+            "train for a shorter time."
+            if m.fall
             else "Nothing needs to be done: small moves the same way from one epoch to the next are normal."
         ),
         experiment=Experiment(
@@ -127,6 +135,7 @@ def _movement(w: Window, *, rises: bool) -> _Movement:
             w.before.correct.astype(float), w.after.correct.astype(float), unit="share"
         )
         discordant = float(np.mean((w.before.correct >= 0.5) != (w.after.correct >= 0.5)))
+    fall, highest = _accuracy_fallen(series)
     return _Movement(
         loss=w.loss_change,
         accuracy=change,
@@ -134,7 +143,29 @@ def _movement(w: Window, *, rises: bool) -> _Movement:
         accuracy_wobble=float(np.nan_to_num(epoch_noise(_late(np.array([s.accuracy for s in series]))))),
         loss_rises=rises,
         n_needed=_samples_needed(discordant, change.value),
+        fall=fall,
+        highest=highest,
     )
+
+
+def _accuracy_fallen(series: tuple[EpochSummary, ...]) -> tuple[float, int]:
+    """Return by how much the median accuracy of the last five epochs lies below the highest of five before.
+
+    And the middle of these; (0, 0) unless it is past the wobble, by the rule that rises of the loss go by,
+    and no epoch of the last quarter is as accurate as any of those five: accuracy wanders, too.
+    """
+    accuracy = np.array([s.accuracy for s in series])
+    if len(accuracy) < 3 * MEDIAN_OF or not np.isfinite(accuracy).all():
+        return 0.0, 0
+    levels = np.median(np.lib.stride_tricks.sliding_window_view(accuracy, MEDIAN_OF), axis=1)
+    at = int(np.argmax(levels[:-MEDIAN_OF]))
+    fall = float(levels[at] - levels[-1])
+    error = np.sqrt(np.pi / MEDIAN_OF) * epoch_noise(accuracy[at:], robust=True)
+    one_sample = 1 / max(series[-1].n_samples, 1)  # no wobble is finer than what accuracy is counted in
+    lost = accuracy[-max(MEDIAN_OF, len(accuracy) // 4) :].max() < accuracy[at : at + MEDIAN_OF].min()
+    if not lost or fall <= max(FALLEN, 5 * max(error, one_sample)):
+        return 0.0, 0
+    return fall, series[at + MEDIAN_OF // 2].epoch
 
 
 def _samples_needed(discordant: float, change: float) -> int:
@@ -187,6 +218,13 @@ def _late(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
+    if m.fall and not m.loss_rises:
+        return (
+            f"{split.capitalize()} accuracy has fallen by {rounded(100 * m.fall, 1)} points since about "
+            f"epoch {m.highest} (medians of {MEDIAN_OF} epochs), more than its wobble of "
+            f"{rounded(100 * m.accuracy_wobble, 1)} points from epoch to epoch, while the loss shows no "
+            "trend beyond chance."
+        )
     if not m.loss_rises:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
         if _seen_above(w) and m.loss <= 0:
@@ -206,7 +244,7 @@ def _statement(w: Window, m: _Movement) -> str:
             f"({nats} nats, {rounded(100 * m.accuracy_wobble, 1)} points)."
         )
     enough = m.n_needed > w.end.n_samples and m.accuracy_rises
-    needed = f" About {m.n_needed:,} samples would decide it." if enough else ""
+    needed = f" About {rounded(m.n_needed)} samples would decide it." if enough else ""
     low, high = (signed(100 * bound, 1) for bound in (m.accuracy.low, m.accuracy.high))
     interval = f" (95 % interval {low} to {high})" if np.isfinite(m.accuracy.low) else ""
     samples = f"{w.end.n_samples:,} sample{'s' if w.end.n_samples > 1 else ''}"
@@ -230,6 +268,7 @@ def _evidence(m: _Movement) -> tuple[Evidence, ...]:
             not m.accuracy_rises,
         ),
         evidence("wobble of accuracy", m.accuracy_wobble, "share", "", True),
+        evidence("fall of accuracy from its highest level", m.fall, "share", "within wobble", not m.fall),
     )
 
 

@@ -313,6 +313,24 @@ def test_a_loss_seen_above_its_lowest_is_not_said_to_be_within_its_wobble() -> N
         assert expected in found.statement
 
 
+def test_an_accuracy_that_is_lost_at_a_steady_loss_is_not_called_nothing_unusual() -> None:
+    """As with wrong training labels, learned one by one: the right answers grow surer, and fewer."""
+    y = torch.arange(400) % 4
+    rise, wobble = np.linspace(0.85, 0.95, 6), 0.005 * (-1.0) ** np.arange(10)
+    for later, expected in ((0.88, "fallen by 8.0 points since about epoch 9"), (0.94, "Nothing unusual")):
+        builder = RecordingBuilder()
+        falls = np.linspace(0.95, later, 10) + wobble
+        for epoch, share in enumerate((*rise, *(0.95 + wobble[:4]), *falls, *(later + wobble)), 1):
+            right = torch.arange(400) % 100 < round(100 * share)
+            sure = -np.log(np.expm1((0.5 - 2 * (1 - share)) / share) / 3)
+            logits = sure * torch.eye(4)[y]
+            logits[~right] = np.log(np.exp(2.0) - 3) * torch.eye(4)[(y + 1) % 4][~right]
+            builder.add("val", epoch, epoch, logits, y)
+        found = {f.cause: f for f in diagnose(builder.build(), ())[0].findings}["fluctuation"]
+        assert found.verdict == ("undecided" if later == 0.88 else "supported")
+        assert expected in found.statement
+
+
 def swinging(level: float) -> dict[str, np.ndarray]:
     """Steps whose loss goes up and down around a level from epoch to epoch, by 5 %, with long updates."""
     made = steps(np.full(200, 3e-2))
