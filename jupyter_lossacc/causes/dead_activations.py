@@ -40,7 +40,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     first, last = float(np.median(share[known[:FIRST]])), float(np.median(share[known[-LAST:]]))
     batch = float(np.median(np.asarray(steps["n_samples"])[known]))
     loss = float(np.median(np.asarray(steps["loss"])[known[-LAST:]]))
-    verdict, doubt = _verdict(first, last, batch, loss)
+    born = float(share[known[0]])  # by the initial weights; the next look may already see what a step did
+    verdict, doubt = _verdict(min(first, born), last, batch, loss)
     looks = _looks(recording)
     stuck = _stuck_saturated(recording, looks) if verdict == "rejected" else ""
     if stuck:

@@ -38,7 +38,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     verdict: Verdict = "supported" if instability(d) else "undecided" if d.suspicious else "rejected"
     if verdict != "rejected" and excuse(recording):
         verdict, doubt = "undecided", excuse(recording)
-    elif verdict != "rejected" and d.batch_size < LARGE_BATCH:
+    elif verdict != "rejected" and d.batch_size < LARGE_BATCH and not d.killed:
         verdict, doubt = (
             "undecided",
             f" With batches of {d.batch_size:.0f} the noise of a batch does the same.",
@@ -70,6 +70,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 def _because(d: Descent) -> str:
     if d.broken_step >= 0:
         return f"the steps are too long: the training loss is not finite from step {d.broken_step} on"
+    if d.killed:
+        return f"the steps are too long: they silenced {percent(d.dead[1])} of the hidden units"
     return f"the steps are too long: the training loss still is at {percent(d.end)} of where it began"
 
 

@@ -121,7 +121,7 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
         ),
     ]
     if d.killed:
-        rows.append(evidence("units without gradient in the first steps", d.dead[0], "share", "< 0.5", True))
+        rows.append(evidence("units without gradient at the start", d.dead[0], "share", "<= 0.5", True))
         rows.append(evidence("units without gradient in the last steps", d.dead[1], "share", "> 0.9", True))
         longest = 10 * LONG
         rows.append(evidence("the longest update again", d.longest_update, "ratio", f"> {longest:g}", True))
@@ -168,6 +168,6 @@ def _killed(d: Descent) -> str:
         return ""
     return (
         f" Steps of {percent(d.longest_update, 1)} of the weights' length silenced the network: "
-        f"{percent(d.dead[0])} of the hidden units let no gradient through in the first steps, "
-        f"{percent(d.dead[1])} in the last ones."
+        f"{percent(d.dead[0])} of the hidden units let no gradient through at the start, "
+        f"{percent(d.dead[1])} in the last steps."
     )

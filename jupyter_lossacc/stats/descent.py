@@ -62,7 +62,8 @@ class Descent:
         Last loss before `broken_step` over the one from which it rose at every step, if it did so for at
         least three steps; else 1.
     dead : tuple of float
-        Share of hidden units without gradient in the first and in the last steps; NaN if not known.
+        Share of hidden units without gradient in the first step looked at, which the initial weights
+        made, and in the last steps; NaN if not known.
     """
 
     loss: Floats
@@ -86,9 +87,13 @@ class Descent:
 
     @property
     def killed(self) -> bool:
-        """Steps far beyond any ordinary length silenced the network, and its loss never left the start."""
-        silent = self.dead[0] < 0.5 and self.dead[1] > DEAD
-        return silent and self.longest_update > 10 * LONG and self.end > 0.9
+        """Steps far beyond any ordinary length silenced the network, whose loss is that of guessing since.
+
+        Its start is no measure where the first steps threw the loss thousands of times higher.
+        """
+        silent = self.dead[0] <= 0.5 and self.dead[1] > DEAD
+        nothing = self.end > 0.9 or abs(self.above_chance - 1) < 0.1
+        return silent and self.longest_update > 10 * LONG and nothing
 
     @property
     def blows_up(self) -> bool:
@@ -197,7 +202,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
 def _dead(steps: Mapping[str, Floats]) -> tuple[float, float]:
     dead = np.asarray(steps.get("dead_unit_share", ()), np.float64)
     dead = dead[np.isfinite(dead)]
-    return _median(dead[:3]), _median(dead[-20:])
+    return _median(dead[:1]), _median(dead[-20:])
 
 
 def _alive(steps: Mapping[str, Floats], groups: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:

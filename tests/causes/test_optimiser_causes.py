@@ -8,6 +8,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_wine
+from torch import nn
 
 from jupyter_lossacc.causes import (
     dead_activations,
@@ -17,6 +20,7 @@ from jupyter_lossacc.causes import (
 )
 from jupyter_lossacc.records import Episode, Finding, LossInfo, Recording
 from jupyter_lossacc.stats.descent import describe_descent
+from tests.recordings import train_and_record
 from tests.scenarios_classes import optimiser
 
 Examine = Callable[[Recording, Episode | None], Finding | None]
@@ -92,6 +96,24 @@ def test_without_steps_nothing_is_claimed(cause: str) -> None:
     finding = CAUSES[cause](replace(run("healthy"), steps=empty), None)
     assert finding is not None
     assert finding.verdict == "not_tested"
+
+
+def test_steps_that_silence_a_network_at_once_are_named_and_not_the_units() -> None:
+    """Raw inputs of a thousand and a rate of 0.1: the second step throws the loss to tens of thousands."""
+    wine = load_wine()
+    x, y = torch.tensor(wine.data, dtype=torch.float32), torch.tensor(wine.target)
+    torch.manual_seed(1)
+    order = torch.randperm(len(y))
+    train, val = ((x[rows], y[rows]) for rows in (order[:115], order[115:]))
+    model = nn.Sequential(nn.Linear(13, 32), nn.ReLU(), nn.Linear(32, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    recording = train_and_record(model, train, val, epochs=30, optimizer=optimizer, batch_size=16).build()
+    assert recording.steps["loss"].max() > 1000
+    found = {name: examine(recording, None) for name, examine in CAUSES.items()}
+    verdicts = {name: f.verdict for name, f in found.items() if f is not None}
+    assert verdicts["learning_rate_too_high"] == "supported"
+    assert verdicts["dead_activations"] == "undecided"
+    assert "silenced the network" in found["learning_rate_too_high"].statement  # type: ignore[union-attr]
 
 
 def steps(loss: np.ndarray, per_epoch: int = 20, norm: np.ndarray | None = None) -> dict[str, np.ndarray]:
