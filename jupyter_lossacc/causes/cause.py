@@ -256,12 +256,21 @@ def spoken(split: str) -> str:
 
 
 def epochs_of(w: Window) -> str:
-    """Say which epochs a window spans, and what made its start the start."""
-    if w.from_lowest:
+    """Say which epochs a window spans, what made its start the start, and which loss is meant."""
+    without = _left_out(w.end)
+    if w.from_lowest and w.loss_change >= 0:
         lower = any(s.nll < w.start.nll for s in w.recording.series(w.split) if s.epoch <= w.end.epoch)
-        where = "was lowest in this stretch" if lower else "was lowest"
-        return f"between epoch {w.start.epoch}, where the loss {where}, and epoch {w.end.epoch}"
-    return f"from epoch {w.start.epoch} to {w.end.epoch}"
+        where = f"{without} was lowest{' in this stretch' if lower else ''}"
+        return f"between epoch {w.start.epoch}, where the loss{where}, and epoch {w.end.epoch}"
+    return f"from epoch {w.start.epoch} to {w.end.epoch}{f' (the loss{without})' if without else ''}"
+
+
+def _left_out(s: EpochSummary) -> str:
+    """Say what the negative log-likelihood leaves out of the loss that is drawn; empty where they are one."""
+    weights = s.loss.class_weights
+    if weights is not None and np.ptp(weights) > 0:
+        return " without class weights"
+    return " without label smoothing" if s.loss.label_smoothing > 0 else ""
 
 
 def training_series(recording: Recording, until: float = np.inf) -> tuple[EpochSummary, ...]:

@@ -90,8 +90,8 @@ def _compare(pair: tuple[EpochSummary, EpochSummary], both: tuple[Predictions, P
         cause=ID,
         verdict=verdict,
         statement=(
-            f"At epoch {pair[0].epoch} the mean loss is {rounded(a.mean())} on {len(a)} {names[0]} samples "
-            f"and {rounded(b.mean())} on {len(b)} {names[1]} samples ({signed(z, 1)} standard errors), "
+            f"At epoch {pair[0].epoch} the mean loss is {rounded(a.mean())} on {len(a):,} {names[0]} samples "
+            f"and {rounded(b.mean())} on {len(b):,} {names[1]} samples ({signed(z, 1)} standard errors), "
             f"accuracy {percent(pair[0].accuracy, 1)} and {percent(pair[1].accuracy, 1)}."
         ),
         because=f"{names[0]} is not like {names[1]}: at epoch {pair[0].epoch} their losses are "

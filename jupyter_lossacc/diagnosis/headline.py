@@ -95,8 +95,10 @@ def _candidates(findings: tuple[Finding, ...]) -> str:
     names = []
     for f in findings:
         if f.verdict == "undecided":
-            share = "" if f.share is None else f" ({share_text(f.share)} of it)"
-            names.append(f.cause.replace("_", " ") + share)
+            share = ""
+            if f.share is not None and not f.share.low <= 0:  # one that may be none of it says nothing
+                share = f" ({share_text(f.share)} of it)"
+            names.append(page(f.cause).title.lower() + share)
     return (
         f" between {' and '.join(names[:2])}" if len(names) > 1 else f": perhaps {names[0]}" if names else ""
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "LATER", "Command", "run_command"]
 
+HELP = ("help", "-h", "--help")
 LATER = ("compare", "watch")
 SORT_COLUMNS = ("nll", "reported_loss", "confidence", "margin", "target_probability")
 
@@ -47,7 +48,7 @@ def run_command(line: str, help_text: str) -> Any:
         When there is no such command, or it cannot be done.
     """
     name, _, rest = line.strip().partition(" ")
-    if not name:
+    if not name or name in HELP:
         return _overview(help_text)
     if name in LATER:
         raise UsageError(

@@ -12,6 +12,7 @@ from jupyter_lossacc.causes import CAUSES
 from jupyter_lossacc.causes.cause import Cause
 from jupyter_lossacc.diagnosis import diagnose as module
 from jupyter_lossacc.diagnosis.diagnose import diagnose
+from jupyter_lossacc.diagnosis.headline import headline
 from jupyter_lossacc.records import (
     Episode,
     EpisodeKind,
@@ -157,6 +158,9 @@ def test_what_is_left_is_stated(
     assert "No cause examined is supported for this episode." in d.limits
     assert any(line == "Undecided with these records: overfitting." for line in d.limits)
     assert "why is undecided: perhaps overfitting (40 % of it)" in d.headline
+    anything = replace(d.findings[0], share=Estimate(1.29, -1.51, 3.04, "share"))
+    told = headline(recording, rising, (anything,))
+    assert "perhaps overfitting. " in told, "a share that may be none of it says nothing"
 
 
 def test_an_episode_without_a_cause_names_that_of_the_run(
@@ -188,8 +192,8 @@ def test_headlines_without_a_cause_are_honest(
     assert "none of the causes examined explains it" in d.headline
     two = [fixed("overconfidence", "undecided", share=0.5), fixed("overfitting", "undecided")]
     d = ask(monkeypatch, two, recording, rising)
-    assert "undecided between overconfidence (50 % of it) and overfitting" in d.headline or (
-        "undecided between overfitting and overconfidence (50 % of it)" in d.headline
+    assert "undecided between over-confidence (50 % of it) and overfitting" in d.headline or (
+        "undecided between overfitting and over-confidence (50 % of it)" in d.headline
     )
     benign = over(recording, "loss_falls_accuracy_flat", 20, 50)
     d = ask(monkeypatch, [fixed("growing_confidence", "not_tested")], recording, benign)

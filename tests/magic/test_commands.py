@@ -54,6 +54,14 @@ def shown(shell: InteractiveShell, line: str) -> RichOutput:
     return captured.outputs[0]
 
 
+@pytest.mark.parametrize("line", ["%lossacc", "%lossacc help", "%lossacc --help"])
+def test_help_is_shown_for_every_word_for_it(
+    here: InteractiveShell, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    here.run_cell(line)
+    assert "%%lossacc [NAME] [options]" in capsys.readouterr().out
+
+
 def test_runs_lists_the_store(here: InteractiveShell, stored: Path) -> None:
     for line in ("%lossacc runs", f"%lossacc runs --store {stored}"):
         frame = result(here, line)
