@@ -25,6 +25,7 @@ from jupyter_lossacc.capture.reading.governor import SENTENCE, Governor
 from jupyter_lossacc.capture.reading.reader import Reader
 from jupyter_lossacc.capture.rules.interpreter import Interpreter
 from jupyter_lossacc.capture.rules.sink import Counters, Sink
+from jupyter_lossacc.capture.rules.splits import name_of_set
 from jupyter_lossacc.capture.taps.backward import install_backward
 from jupyter_lossacc.capture.taps.cuda_graphs import install_cuda_graphs
 from jupyter_lossacc.capture.taps.datasets import Datasets
@@ -126,6 +127,8 @@ class Capture:
         )
         self._index = IndexTap(self.journal)
         self._outputs = OutputTaps(self.journal)
+        self._reader.hits.names = lambda index: name_of_set(self.models.held_names(index))
+        self._reader.hits.wanted = self._outputs.keep_watching
         self._manual = ManualPasses(sink)
         self._first_step = resume_from[1] if resume_from else 0
         self._wrap = wrap

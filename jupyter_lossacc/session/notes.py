@@ -101,5 +101,6 @@ def _about_validation(recording: Recording) -> Iterator[str]:
             "Expected an evaluation on held-out data, but only training was seen in this cell "
             f"({epochs_seen(recording)}): validation loss and accuracy cannot be compared. Evaluate once per "
             "epoch in the loop, with a loss or through a DataLoader (an accuracy computed from tensors alone "
-            "cannot be seen); if the evaluation is in the next cell, put `%%lossacc --resume` above it."
+            "is seen where labels and predictions of one forward are cut out by the same mask or index); if "
+            "the evaluation is in the next cell, put `%%lossacc --resume` above it."
         )

@@ -272,7 +272,7 @@ def losses_gathered_in_a_list_and_stacked() -> None:
         evaluate(model, val_loader, criterion, epoch)
 
 
-@held()
+@held(limits=("holds several sets",))
 def shuffled_lists_of_indices() -> None:
     x, y = make_data()
     model = Net()

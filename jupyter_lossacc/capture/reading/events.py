@@ -74,6 +74,8 @@ class LossEvent:
     logits: Tensor | None = None
     targets: Tensor | None = None
     dropped: bool = False  # written over before it could be read
+    recomputed: bool = False  # no criterion was called: that of the training was computed
+    certain: float = 1.0  # 0 where what looked like predictions turned out to be none
     rewritten: bool = False  # the user wrote into what the criterion returned
     attack: bool = False  # of an input that is being changed to mislead the model
     thin: bool = False  # a training batch whose samples are not recorded, to save time

@@ -17,6 +17,7 @@ from jupyter_lossacc.capture.reading.light import thinnable
 from jupyter_lossacc.capture.reading.plain import ordinary, take_plain
 from jupyter_lossacc.capture.reading.rewritten import is_rewritten
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Origins
+from jupyter_lossacc.capture.reading.tensor_hits import TensorHits
 from jupyter_lossacc.capture.reading.transfer import Chunk, host_number
 from jupyter_lossacc.capture.reading.unseen import Made, UnseenLosses
 from jupyter_lossacc.capture.taps.fingerprints import are_rows
@@ -82,6 +83,7 @@ class Reader:
         self.n_overwritten = 0
         self.relabelled = self.rewritten = False  # the user wrote into labels, into what a criterion returned
         self.unseen = UnseenLosses(self.book)
+        self.hits = TensorHits(self.calls, self.origins)
         self._order = 0
         self._attack = False  # the model was last given an input that an attack changes
         self._place: tuple[int, str] = (-1, "")  # where evaluations run now, and what their split is called
@@ -107,6 +109,8 @@ class Reader:
         while at < len(entries):
             entry = entries[at]
             self._order += 1
+            if self.hits.follows or entry[0] == OUTPUT:
+                self._take_hits(self.hits.before(entry, self._order), items, losses, scalars)
             evaluated = self.unseen.before(entry, self._order)
             if evaluated is not None:
                 items.append(evaluated[0])
@@ -129,6 +133,7 @@ class Reader:
         reduce_alike(chunk, losses, self.contain)
         chunk.want_scalars(scalars)
         self._want_prints(chunk)
+        self.hits.ask(chunk)
         self.unseen.rest()
         want_units(chunk.want, items)
         for read in (given, entries, losses, scalars):
@@ -149,14 +154,31 @@ class Reader:
         self._prints = None
         return len(found.rates)
 
+    def _take_hits(self, made: list[Made], items: list[Any], losses: list[Any], scalars: list[Any]) -> None:
+        """Take evaluations that compute accuracies from tensors alone."""
+        for evaluated in made:
+            items.append(evaluated[0])
+            losses.append(evaluated)
+            scalars.append((evaluated[0], "certain", evaluated[3]))
+            self._order += 1
+
     def close(self) -> None:
         """Read what still waits for a loss that does not come."""
+        items: list[Any] = []
+        losses: list[Any] = []
+        scalars: list[Any] = []
+        self._take_hits(self.hits.take(self._order + 1), items, losses, scalars)
         evaluated = self.unseen.take_evaluation(self._order + 1)
         if evaluated is not None:
             self._order += 1
-            chunk = Chunk([evaluated[0]])
-            reduce_alike(chunk, [evaluated], self.contain)
-            chunk.want_scalars([_criterion_of(evaluated)])
+            items.append(evaluated[0])
+            losses.append(evaluated)
+            scalars.append(_criterion_of(evaluated))
+        if items:
+            chunk = Chunk(items)
+            reduce_alike(chunk, losses, self.contain)
+            chunk.want_scalars(scalars)
+            self.hits.ask(chunk)
             chunk.start()
             self._flying.append(chunk)
 
@@ -267,7 +289,8 @@ class Reader:
         event = LossEvent(self._order, self.calls.of(name, rest), number, training, logits.data_ptr())
         event.attack, self._attack = self._attack, False
         if number < 0:
-            event.phase, event.place = "eval", self._place
+            event.phase, event.place = "eval", self.hits.place or self._place
+        self.hits.place = None
         if number < 0 and self.unseen.elsewhere:
             event.training = None  # the mode noted is that of the trained module, which did not answer
         event.match = self.book.by_memory(rest[0])

@@ -61,6 +61,8 @@ class OpenPass:
         self.n_trained = 0  # classes that training predicted at that time
         self.damaged = False
         self.ids_known = True
+        self.sliced = False  # batches are slices of a tensor, and nothing but their place says of which set
+        self.recomputed = False  # its loss, in part at least, was computed by nobody but us
         self._order: list[NDArray[np.float32]] = []  # targets of a training pass, in the order seen
         self._clear()
 
@@ -98,6 +100,7 @@ class OpenPass:
         if self.info is None or first or (recorded and not event.on_simplex and self.info.on_simplex):
             self.info, self.n_classes = _loss_info(event), event.n_classes
         self.ids_known &= ids is not None
+        self.recomputed |= event.recomputed
         weight = _batch_weight(event, columns, value)
         if weight > 0:
             summed = event.call.reduction == "sum" and math.isnan(event.criterion)

@@ -131,6 +131,8 @@ class Interpreter:
 
     def _take(self, item: Any) -> None:
         if isinstance(item, LossEvent):
+            if not item.certain:
+                return
             self.counters.losses += 1
             self.attribution.take(item)
             self._waiting.append(item)

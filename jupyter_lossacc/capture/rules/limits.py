@@ -17,6 +17,14 @@ ONE_BY_ONE = (
     "Losses of one row each are added up before backward: each counts as a sample, whether it is one or a "
     "step of a longer one (a letter of a word, say). Way out: compute the loss of all rows in one call."
 )
+_SLICED = (
+    "Evaluated batches are cut out of one tensor that holds several sets: those evaluated in one place of "
+    "the code count as one set. Way out: cut the sets first, as in x_val, x_test = x[800:900], x[900:]."
+)
+_RECOMPUTED = (
+    "Evaluations that compute nothing but an accuracy, from tensors: their loss is recomputed as the "
+    "criterion of the training ({name}) from what the model returned."
+)
 
 
 def limits_of(
@@ -46,6 +54,10 @@ def limits_of(
             "In training the values of the criterion are combined by hand. How they are combined in "
             "evaluation cannot be seen; the loss shown there is their plain mean."
         )
+    if opened.sliced:
+        yield _SLICED
+    if opened.recomputed:
+        yield _RECOMPUTED.format(name="the loss of the training" if info is None else info.name)
     if not ids_known:
         yield _unknown_samples(split, opened)
 

@@ -16,6 +16,7 @@ from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
 from jupyter_lossacc.capture.rules.limits import ONE_BY_ONE, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
+from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,7 +299,9 @@ class PassKeeper:
         run, origin = self.run, event.origin
         root = memory_of(origin, ids)
         part = part_of(origin, run.splits.groups) if ids is not None else None
-        place = run.place_of(event.place, ids) if root == BY_INPUT else None
+        placed = root == BY_INPUT or (part is None and event.place[0] >= 0)
+        place = run.place_of(root, event.place, ids) if placed else None
+        shared = part is None and root != BY_INPUT and root in run.splits.trained  # it holds several sets
         key = ("eval", root, part, place)
         opened = run.open.get(key)
         whole = origin is not None and origin.kept()
@@ -313,11 +316,14 @@ class PassKeeper:
         if opened is None:
             first = int(ids[0]) if ids is not None and len(ids) and origin is not None else -1
             names = () if origin is None or ids is None else self.tensor_names(origin)
+            if shared:
+                names = tuple(name for name in names if speaks_of_a_set((name,)))
             names = (event.place[1], *names) if event.place[1] else names
             opened = self._open(key, "eval", None, ("memory", root, place or part or first), names)
             opened.storage = origin.storage.cdata if origin is not None else None
             self._finish_over(but=opened)
         opened.whole_sets &= whole
+        opened.sliced |= shared and opened.n_events > 0 and not event.place[1]
         return opened
 
     def tensor_names(self, origin: Origin) -> tuple[str, ...]:

@@ -82,7 +82,9 @@ class Run:
     evaluations: Evaluations = field(default_factory=Evaluations)
     seen: Seen = field(default_factory=Seen)
     pieces: Pieces = field(default_factory=Pieces)
-    places: dict[int, tuple[int, str]] = field(default_factory=dict)  # of sets, by id of a sample
+    # Where sets are evaluated, and by the tensor that ids refer to: the number of its set, by sample.
+    places: list[tuple[int, str]] = field(default_factory=list)
+    placed: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     # By split: targets of a set that neither a loader nor a tensor tells.
     unplaced: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     samples_drawn: int = 0
@@ -144,11 +146,24 @@ class Run:
             else:
                 self._close((rate, math.nan, math.nan, math.nan), ())
 
-    def place_of(self, place: tuple[int, str], ids: NDArray[np.int64] | None) -> tuple[int, str]:
-        """Return the place that stands for a set: where its first sample was evaluated first."""
+    def place_of(self, root: int, place: tuple[int, str], ids: NDArray[np.int64] | None) -> tuple[int, str]:
+        """Return the place that stands for a set: where its samples were evaluated first."""
         if ids is None or not len(ids):
             return place
-        return self.places.setdefault(int(ids[0]), place)
+        known = self.placed.get(root)
+        top = int(ids.max()) + 1
+        if known is None or len(known) < top:
+            grown = np.full(max(top, 0 if known is None else 2 * len(known)), -1, np.int32)
+            if known is not None:
+                grown[: len(known)] = known
+            known = self.placed[root] = grown
+        number = int(known[ids[0]])
+        if number < 0:
+            if place not in self.places:
+                self.places.append(place)
+            number = self.places.index(place)
+        known[ids[known[ids] < 0]] = number
+        return self.places[number]
 
     def goes_on(self) -> bool:
         """Whether a pass of a loader is trained on at the moment, and not at its end."""

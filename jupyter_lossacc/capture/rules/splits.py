@@ -19,17 +19,26 @@ if TYPE_CHECKING:
     from jupyter_lossacc.capture.rules.assembly import OpenPass
     from jupyter_lossacc.capture.taps.loaders import LoaderPass
 
-__all__ = ["Group", "Splits", "speaks_of_a_set"]
+__all__ = ["Group", "Splits", "name_of_set", "speaks_of_a_set"]
 
 _VAL = re.compile(r"(^|_)(val|valid|validation|dev|eval|evaluate|holdout|oof)", re.IGNORECASE)
 _TEST = re.compile(r"(^|_)(test|te)(_|$|\d|loader|dl|ing|set)", re.IGNORECASE)
 _TRAIN = re.compile(r"tr|train(ing)?(_?set)?", re.IGNORECASE)  # what code calls the split it evaluates
+_TRAINED = re.compile(r"(^|_)(train|tr)(_|$)", re.IGNORECASE)
 _KNOWN_SHARE = 0.9  # of an evaluation's samples that were trained on, to call it train_eval
 
 
 def speaks_of_a_set(names: tuple[str, ...]) -> bool:
     """Whether one of the user's names for some data speaks of validation or of a test."""
     return any(_VAL.search(name) or _TEST.search(name) for name in names)
+
+
+def name_of_set(names: tuple[str, ...]) -> str:
+    """Return the one of the user's names for an index that tells which set it stands for; else ""."""
+    for name in names:
+        if _VAL.search(name) or _TEST.search(name):
+            return name
+    return "train" if any(_TRAINED.search(name) for name in names) else ""
 
 
 @dataclass(slots=True)

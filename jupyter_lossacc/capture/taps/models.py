@@ -23,6 +23,7 @@ __all__ = ["Models", "is_users", "labels_ignored", "local_items", "user_frames"]
 
 _MAX_FRAMES = 40
 _MAX_SCANS = 64
+_MAX_HOLDERS, _MAX_HELD, _DEPTH = 500, 64, 2  # objects that may hold a tensor, what they hold, how deep
 _OWN_REFERENCES = 3  # of a frame's dictionary: the frame, our name for it, the call that counts
 _FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossacc.", "traitlets", "zmq")
 _OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
@@ -182,6 +183,15 @@ class Models:
         """Return what the user's frames and globals call a tensor at this moment."""
         return self._look_up(value, sys._getframe(1))
 
+    def held_names(self, value: Tensor) -> tuple[str, ...]:
+        """Return these names, and those in what they hold: ``data.val_mask``, ``split_idx["valid"]``."""
+        found = dict.fromkeys(self.tensor_names(value))
+        holders = [held for f in user_frames(sys._getframe(1)) for _, held in local_items(f)]
+        seen: set[int] = set()
+        for holder in [*holders, *self.namespace.values()]:
+            found.update(dict.fromkeys(_names_in(holder, value, seen, _DEPTH)))
+        return tuple(found)
+
     def _look_up(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for user_frame in user_frames(frame):
@@ -225,6 +235,24 @@ def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
         for held in list(attributes.values())[:200]:
             if isinstance(held, Module):
                 yield held
+
+
+def _names_in(holder: Any, value: Tensor, seen: set[int], depth: int) -> Iterator[str]:
+    """Names under which an object or a dictionary holds a tensor; runs none of the user's code."""
+    foreign = isinstance(holder, (Tensor, Module, type, types.ModuleType, types.FunctionType))
+    if foreign or id(holder) in seen or len(seen) > _MAX_HOLDERS:
+        return
+    if not isinstance(holder, dict):
+        try:
+            holder = object.__getattribute__(holder, "__dict__")
+        except AttributeError:
+            return
+    seen.add(id(holder))
+    for name, held in list(dict.items(holder))[:_MAX_HELD]:
+        if held is value and isinstance(name, str):
+            yield name
+        elif depth and not isinstance(held, (str, int, float)):
+            yield from _names_in(held, value, seen, depth - 1)
 
 
 def _depends_on_mode(module: Module) -> bool:

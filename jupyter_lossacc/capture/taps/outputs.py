@@ -11,6 +11,8 @@ import contextlib
 import sys
 import weakref
 from collections.abc import Mapping
+from itertools import pairwise
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ from torch.compiler import is_dynamo_compiling
 
 from jupyter_lossacc.capture.taps.attacks import AttackWatch
 from jupyter_lossacc.capture.taps.fingerprints import row_fingerprints
-from jupyter_lossacc.capture.taps.journal import ATTACK, BATCH, INPUT, OUTPUT, Journal, is_plain
+from jupyter_lossacc.capture.taps.journal import ATTACK, BATCH, INDEX, INPUT, OUTPUT, Journal, is_plain
 from jupyter_lossacc.capture.taps.models import labels_ignored
 from jupyter_lossacc.capture.taps.scripting import hide_hooks_from_scripting
 from jupyter_lossacc.capture.taps.units import UnitTaps
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["OutputTaps"]
 
 _LATELY = 4  # entries within which a batch was given that an output is of
+_AT_ONCE, _SELDOM = 16, 0.2  # looks for accuracies from tensors: the first ones; seconds between others
+_CUTS = 12  # entries in which they are looked for
 _COVERED = 8  # trained losses seen after which outputs in training are not needed any more
 
 
@@ -46,6 +50,7 @@ class OutputTaps:
         self.n_covered = 0
         self.n_classes = 0  # that are trained on, as far as known
         self.watching = False  # the loader gives data that were not trained on: no loss may follow
+        self._n_looks, self._looked = 0, 0.0
         self._patches: Patches | None = None
         self._hooked: weakref.WeakSet[Module] = weakref.WeakSet()
         self.called: weakref.WeakSet[Module] = weakref.WeakSet()  # those whose outputs were seen
@@ -68,6 +73,10 @@ class OutputTaps:
         """Note that a known loss was trained on."""
         self.n_covered += 1
 
+    def keep_watching(self) -> None:
+        """Note outputs that are trained on from now on: accuracies are computed from them."""
+        self.watching = True
+
     def note(self, module: Module, inputs: Any, output: Any) -> None:
         """Entry: (OUTPUT, output, version, whether it may be trained on, module.training).
 
@@ -81,9 +90,11 @@ class OutputTaps:
             return
         if not tensor.requires_grad:
             self.look_at_labels(sys._getframe(1))
+        graph = tensor.requires_grad
+        if journal.source is None:
+            self.flush_accuracies()
         if journal.wants_inputs:
             self.note_input(inputs, tensor)
-        graph = tensor.requires_grad
         if graph and journal.learner is not None:
             journal.learner.arm()
         if graph and self.n_covered >= _COVERED and not self.watching:
@@ -95,6 +106,20 @@ class OutputTaps:
         journal.n_bytes += tensor.nbytes
         trained = None if graph and self.watching else graph
         journal.entries.append((OUTPUT, tensor, version, trained, module.training))
+
+    def flush_accuracies(self) -> None:
+        """Hand over accuracies computed from tensors alone: no loss and no loader tells that a pass is over.
+
+        The first ones at once: what masks are called is found as long as the user's frames hold them.
+        """
+        now = monotonic()
+        if self._n_looks >= _AT_ONCE and now - self._looked < _SELDOM:
+            return
+        self._n_looks, self._looked = self._n_looks + 1, now
+        lately = [e for e in self.journal.entries[-_CUTS:] if e[0] == INDEX and not e[1].is_floating_point()]
+        again = any(a[3] is b[3] for a, b in pairwise(lately))  # predictions and labels
+        if again or any(entry[1].dtype is torch.bool for entry in lately):
+            self.journal.flush()
 
     def note_attack(self, watch: AttackWatch, given: Tensor) -> None:
         """Entry: (ATTACK,): the next loss is that of an input whose own gradient is asked for."""

@@ -1,6 +1,16 @@
 """Ordinary training loops in many styles, by theme."""
 
-from tests.capture.loops import criteria, custom, evaluating, in_memory, loaders, plain, stepping, targets
+from tests.capture.loops import (
+    criteria,
+    custom,
+    evaluating,
+    graphs,
+    in_memory,
+    loaders,
+    plain,
+    stepping,
+    targets,
+)
 from tests.capture.loops.registry import EXPECTED, LOOPS, WEIGHTS, evaluate, fit, loop, sgd, train_one
 
 __all__ = [
@@ -12,6 +22,7 @@ __all__ = [
     "evaluate",
     "evaluating",
     "fit",
+    "graphs",
     "in_memory",
     "loaders",
     "loop",

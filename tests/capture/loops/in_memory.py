@@ -205,6 +205,51 @@ def targets_converted_in_every_batch() -> None:
             TRUTH.value(criterion(model(x[part]).squeeze(), (y[part] > 0).float()))
 
 
+@loop("loader-less: slices; validation on test too")
+def validation_and_test_cut_out_of_one_tensor() -> None:
+    x, y = make_data()
+    model = Net()
+    optimizer = sgd(model)
+    for epoch in range(1, EPOCHS + 1):
+        TRUTH.at("train", epoch)
+        for i in range(0, N_TRAIN, BATCH):
+            loss = F.cross_entropy(model(x[i : i + BATCH]), y[i : i + BATCH])
+            TRUTH.value(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            TRUTH.at("val", epoch)
+            TRUTH.value(F.cross_entropy(model(x[N_TRAIN : N_TRAIN + N_VAL]), y[N_TRAIN : N_TRAIN + N_VAL]))
+            TRUTH.at("val_2", epoch)
+            TRUTH.value(F.cross_entropy(model(x[N_TRAIN + N_VAL :]), y[N_TRAIN + N_VAL :]))
+
+
+@loop("loader-less: slices; validation on test too", limits=("holds several sets",))
+def validation_and_test_cut_out_in_batches() -> None:
+    x, y = make_data()
+    model = Net()
+    optimizer = sgd(model)
+
+    def evaluate_between(first: int, last: int) -> None:
+        with torch.no_grad():
+            for i in range(first, last, BATCH):
+                TRUTH.value(F.cross_entropy(model(x[i : i + BATCH]), y[i : i + BATCH]))
+
+    for epoch in range(1, EPOCHS + 1):
+        TRUTH.at("train", epoch)
+        for i in range(0, N_TRAIN, BATCH):
+            loss = F.cross_entropy(model(x[i : i + BATCH]), y[i : i + BATCH])
+            TRUTH.value(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        TRUTH.at("val", epoch)
+        evaluate_between(N_TRAIN, N_TRAIN + N_VAL)
+        TRUTH.at("val_2", epoch)
+        evaluate_between(N_TRAIN + N_VAL, N)
+
+
 def in_slices(model: nn.Module, x: Tensor, y: Tensor) -> None:
     with torch.no_grad():
         for i in range(0, len(x), BATCH):
@@ -292,3 +337,27 @@ def selected_with_a_mask() -> None:
         TRUTH.at("val", epoch)
         with torch.no_grad():
             TRUTH.value(F.cross_entropy(model(x[held]), y[held]))
+
+
+@loop("loader-less: permuted indices; validation on test too")
+def selected_with_masks_in_a_loop() -> None:
+    x, y = make_data()
+    place = torch.arange(N)
+    masks = {
+        "train": place < N_TRAIN,
+        "val": (place >= N_TRAIN) & (place < N_TRAIN + N_VAL),
+        "test": place >= N_TRAIN + N_VAL,
+    }
+    model = Net()
+    optimizer = sgd(model)
+    for epoch in range(1, EPOCHS + 1):
+        TRUTH.at("train", epoch)
+        loss = F.cross_entropy(model(x[masks["train"]]), y[masks["train"]])
+        TRUTH.value(loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for name, mask in masks.items():
+                TRUTH.at({"train": "train_eval"}.get(name, name), epoch)
+                TRUTH.value(F.cross_entropy(model(x[mask]), y[mask]))
