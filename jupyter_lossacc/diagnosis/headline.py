@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_lossacc.causes.cause import share_text, spoken
+from jupyter_lossacc.causes.cause import share_text, signed, spoken, window
 from jupyter_lossacc.causes.pages import page
 from jupyter_lossacc.diagnosis.checkpoint import best_epoch, stop_or_go
 
@@ -24,7 +24,7 @@ _MOVES = {
 _OPEN = "loss rises (accuracy moves within its noise)"
 # Examined about the run only where no episode is shown.
 _ABOUT_A_RISE = frozenset({"overconfidence", "underconfidence", "overfitting", "confident_errors"})
-_UNMARKED = "No stretch is marked, because accuracy cannot be told from chance meanwhile."
+_UNMARKED = "No stretch is marked, because what accuracy does meanwhile is within its noise."
 # A cause explains what the loss does; of the accuracy is said only where it goes.
 _LOSS = {"loss_rises_accuracy_falls": "loss rises"}
 _ALSO = {"both_rise": "; accuracy rises all the same", "loss_rises_accuracy_falls": "; accuracy falls too"}
@@ -54,10 +54,7 @@ def headline(
             return supported[0].statement
         if supported:
             first = supported[0]
-            rise = first.cause in _ABOUT_A_RISE  # such a sentence begins with what the loss does
-            said = (
-                f"{first.statement} {_UNMARKED}" if rise else f"{page(first.cause).title}: {first.statement}"
-            )
+            said = _since_the_lowest(recording, first) or f"{page(first.cause).title}: {first.statement}"
             return f"{said} {_what_to_do(recording, None)}".strip()
         undecided = [f for f in findings if f.verdict == "undecided" and f.cause == "fluctuation"]
         return undecided[0].statement if undecided else ""
@@ -73,6 +70,15 @@ def headline(
     else:
         sentence = f"{what}{_without_cause(episode, findings, facts)}."
     return f"{sentence} {_what_to_do(recording, episode)}".strip()
+
+
+def _since_the_lowest(recording: Recording, first: Finding) -> str:
+    """Say of a rise that no episode marks why, and how far; empty where the cause is of another kind."""
+    w = window(recording, None)
+    if w is None or first.cause not in _ABOUT_A_RISE:
+        return ""
+    far = f"{signed(w.loss_change)} nats since epoch {w.start.epoch}"
+    return f"{spoken(w.split).capitalize()} loss rises because {first.because} ({far}). {_UNMARKED}"
 
 
 def _without_cause(episode: Episode, findings: tuple[Finding, ...], facts: tuple[Finding, ...]) -> str:

@@ -52,7 +52,8 @@ def summary(
     for episode, diagnosis in with_diagnosis(episodes, diagnoses):
         if episode.retracted:
             continue
-        moved = f"loss {measured(episode.loss_change)}, accuracy {measured(episode.accuracy_change)}"
+        loss, accuracy = measured(episode.loss_change), measured(episode.accuracy_change)
+        moved = f"along the trend: loss {loss}, accuracy {accuracy}"
         lines.append(f"- {episode_title(episode)} ({moved})")
         findings = diagnosis.supported if diagnosis is not None else ()
         lines += [f"    {cause_title(f.cause)}: {f.statement}" for f in findings]
@@ -111,7 +112,7 @@ def _episode(recording: Recording, episode: Episode, diagnosis: Diagnosis | None
     rows = []
     for name, change in (("Loss", episode.loss_change), ("Accuracy", episode.accuracy_change)):
         span = interval(change)
-        rows.append(f"{name}: {measured(change)}" + (f" (95 %: {span})" if span else ""))
+        rows.append(f"{name}: {measured(change)} along the trend" + (f" (95 %: {span})" if span else ""))
     n_samples = series[-1].n_samples if series else 0
     where, sure, why = here(episode, n_samples)
     answer, ground = reach(episode, n_samples)

@@ -235,6 +235,7 @@ def test_a_share_that_could_be_nearly_anything_names_no_cause_without_an_episode
         run = diagnose(recording, ())[-1]
         assert run.findings[0].verdict == verdict
         if verdict == "supported":
+            assert run.headline.startswith("Validation loss rises because")
             assert "No stretch is marked" in run.headline
         # Where an episode is shown, its interval stands beside it.
         marked = diagnose(recording, (over(recording, "both_rise", 15, 50),))[0]

@@ -52,6 +52,15 @@ def test_a_loss_that_is_no_likelihood_is_not_in_nats():
     assert state_of(shown)["words"]["unit"] == "nats"
 
 
+def test_the_majority_line_is_that_of_validation_though_a_test_set_came_last():
+    recording = simulate(test=True).build()
+    val, test = (recording.series(split)[-1].classes.support for split in ("val", "test"))
+    assert val.max() != test.max()
+    line = next(r for r in state_of(conclude(recording))["references"] if r["pane"] == "accuracy")
+    assert line["value"] == pytest.approx(val.max() / val.sum(), abs=1e-4)
+    assert "validation class" in line["title"]
+
+
 def test_a_headline_is_always_there(state):
     assert state["headline"]["text"]
     assert state["words"]["loss"].startswith("Loss in nats.")

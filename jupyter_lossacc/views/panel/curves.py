@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jupyter_lossacc.causes.cause import default_split
 from jupyter_lossacc.views.panel.coding import coded, coded_list, thinned
 from jupyter_lossacc.views.words import capitalized, loss_unit, number, percent, quantity, split_word
 
@@ -113,8 +114,8 @@ def steps_curve(recording: Recording, positions: Positions) -> dict[str, list[An
 def references(recording: Recording) -> list[dict[str, Any]]:
     """Say what knowing nothing gives: chance loss ln K, and the accuracy of always naming one class."""
     found: list[dict[str, Any]] = []
-    evaluated = [s for s in recording.summaries if s.split != "train" and s.complete]
-    newest = evaluated[-1] if evaluated else None
+    split = default_split(recording)  # a test set at the end has a majority of its own
+    newest = next((s for s in reversed(recording.summaries) if s.split == split and s.complete), None)
     if newest is None or newest.n_classes < 2 or newest.loss.task not in ("multiclass", "binary"):
         return found
     chance = log(newest.n_classes)
