@@ -46,6 +46,7 @@ __all__ = [
     "share_text",
     "signed",
     "spoken",
+    "states_proportions",
     "training_series",
     "window",
 ]
@@ -61,6 +62,7 @@ FALLING_LOSS: frozenset[EpisodeKind] = frozenset({"both_fall", "loss_falls_accur
 _SPOKEN = {"val": "validation", "train": "training", "train_eval": "training (evaluated)", "test": "test"}
 
 ONE_ANSWER = 0.98  # share of predictions
+BARELY = 0.98  # of the loss of a constant answer
 MEDIAN_OF = 5  # epochs
 
 
@@ -307,6 +309,17 @@ def answers_one_class(s: EpochSummary) -> bool:
         return False
     base = float(table.support.max() / table.support.sum())
     return float(table.predicted.max() / table.predicted.sum()) >= ONE_ANSWER and s.accuracy <= base + 0.005
+
+
+def states_proportions(s: EpochSummary, *losses: float) -> bool:
+    """Tell whether a pass knows no more than the class proportions, and none of `losses` says otherwise."""
+    table = s.classes
+    if table is None or not table.support.sum() or not np.isfinite(s.nll):
+        return False
+    shares = table.support[table.support > 0] / table.support.sum()
+    constant = float(-(shares * np.log(shares)).sum())  # loss of stating the proportions
+    loss = float(np.nanmin([s.nll, s.calibrated_nll, *losses]))
+    return loss > BARELY * constant and s.accuracy <= float(shares.max()) + 0.005
 
 
 def rounded(value: float, decimals: int = 3) -> str:

@@ -20,6 +20,7 @@ from jupyter_lossacc.causes.cause import (
     rounded,
     signed,
     spoken,
+    states_proportions,
     training_series,
     window,
 )
@@ -36,7 +37,6 @@ __all__ = ["CAUSE"]
 ID = "fluctuation"
 MIN_EPOCHS = 5
 MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
-BARELY = 0.98  # of the loss of a constant answer
 FADES = 5  # epochs after which a loss that is no longer seen above its lowest is not said to be
 LOOKED_BACK = 50  # epochs: what was seen before them no longer matters
 FALLEN = 0.02  # share of the samples; less of a fall of accuracy is not told as one
@@ -105,15 +105,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
 
 def _learned_nothing(recording: Recording, last: EpochSummary) -> bool:
     """Tell whether the last epoch knows no more than the proportions of the classes, in training either."""
-    table = last.classes
-    if table is None or not table.support.sum() or answers_one_class(last):
-        return answers_one_class(last)
-    shares = table.support[table.support > 0] / table.support.sum()
-    constant = float(-(shares * np.log(shares)).sum())  # loss of stating the proportions
     train = [s.nll for s in training_series(recording) if np.isfinite(s.nll)][-1:]
     # Too sure of too little, and learned by heart, are other matters.
-    loss = np.nanmin([last.nll, last.calibrated_nll, *train])
-    return bool(loss > BARELY * constant and last.accuracy <= float(shares.max()) + MIN_POINTS)
+    return answers_one_class(last) or states_proportions(last, *train)
 
 
 def _much_higher(w: Window) -> bool:

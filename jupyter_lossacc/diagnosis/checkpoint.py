@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jupyter_lossacc.causes.cause import answers_one_class, default_split, percent, rounded, spoken
+from jupyter_lossacc.causes.cause import (
+    answers_one_class,
+    default_split,
+    percent,
+    rounded,
+    spoken,
+    states_proportions,
+)
 from jupyter_lossacc.diagnosis import going_on
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
@@ -24,6 +31,8 @@ from jupyter_lossacc.stats.resampling import mcnemar, paired_difference
 from jupyter_lossacc.stats.rescaling import rescaled_nll
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jupyter_lossacc.diagnosis.going_on import Stop
 
 __all__ = ["advise", "best_epoch", "stop_or_go"]
@@ -39,7 +48,13 @@ class _Curve:
 
     passes: tuple[EpochSummary, ...]
     chosen_by: Floats
-    calibrated: bool
+    uncalibrated: str = ""
+    """Why the loss was taken as it is; empty where calibration is repaired."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether epochs are chosen by the loss that is left after repairing calibration."""
+        return not self.uncalibrated
 
     @property
     def lowest(self) -> int:
@@ -62,12 +77,23 @@ class _Curve:
 def _curve(recording: Recording) -> _Curve | None:
     split = default_split(recording)
     passes = tuple(s for s in recording.series(split) if s.epoch > 0) if split else ()
-    for calibrated in (True, False):
-        values = np.array([s.calibrated_nll if calibrated else s.nll for s in passes], np.float64)
-        values[~np.isfinite(values)] = np.nan
-        if np.isfinite(values).sum() >= max(1, 0.5 * len(passes)):
-            return _Curve(passes, values, calibrated)
+    faultless = [s.epoch for s in passes if s.accuracy == 1 and np.isfinite(s.calibrated_nll)]
+    found = [_Curve(passes, _finite(s.calibrated_nll for s in passes))]
+    raw = _finite(s.nll for s in passes)
+    if faultless:
+        # Without a mistake no temperature is too low: the repaired loss is nothing but zero.
+        why = f"All samples are right at epoch {faultless[0]}, so no temperature can be told from them"
+        found = [_Curve(passes, raw, f"{why}: the loss was taken as it is.")]
+    why = "Calibration could not be repaired from these records, so the loss was taken as it is."
+    for curve in (*found, _Curve(passes, raw, why)):
+        if np.isfinite(curve.chosen_by).sum() >= max(1, 0.5 * len(passes)):
+            return curve
     return None
+
+
+def _finite(values: Iterable[float]) -> Floats:
+    array = np.array(list(values), np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def best_epoch(recording: Recording) -> int | None:
@@ -76,7 +102,11 @@ def best_epoch(recording: Recording) -> int | None:
     if curve is None:
         return None
     best = curve.passes[_chosen(recording, curve)]
-    return None if answers_one_class(best) else best.epoch
+    return None if _knows_nothing(best) else best.epoch
+
+
+def _knows_nothing(best: EpochSummary) -> bool:
+    return answers_one_class(best) or states_proportions(best)
 
 
 def _chosen(recording: Recording, curve: _Curve) -> int:
@@ -126,7 +156,7 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
     chosen = _chosen(recording, curve)
     best = curve.passes[chosen]
     stop, stop_reason = stop_or_go(recording)
-    if answers_one_class(best):
+    if _knows_nothing(best):
         return CheckpointAdvice(
             epoch=None,
             temperature=float("nan"),
@@ -136,7 +166,7 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
         )
     return CheckpointAdvice(
         epoch=best.epoch,
-        temperature=best.temperature,
+        temperature=best.temperature if curve.calibrated or np.isnan(best.temperature) else 1.0,
         reason=_reason(curve, chosen, running=running),
         alternatives=_alternatives(recording, curve, chosen),
         stop=stop,
@@ -146,10 +176,16 @@ def advise(recording: Recording, running: bool) -> CheckpointAdvice:
 
 
 def _no_epoch(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
+    accuracy = percent(best.accuracy, 1)
+    what = (
+        f"gives (nearly) every sample the same class, and its accuracy of {accuracy} is the share of the "
+        "largest class."
+        if answers_one_class(best)
+        else f"knows no more than the proportions of the classes (accuracy {accuracy})."
+    )
     return (
         f"No epoch is worth keeping{' so far' if running else ''}: even epoch {best.epoch}, with the lowest "
-        f"{spoken(best.split)} {curve.loss}, gives (nearly) every sample the same class, and its accuracy of "
-        f"{percent(best.accuracy, 1)} is the share of the largest class."
+        f"{spoken(best.split)} {curve.loss}, {what}"
     )
 
 
@@ -164,11 +200,8 @@ def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
             f"chance, and its accuracy of {percent(best.accuracy, 1)} is the highest: of equivalent epochs "
             "the most accurate is taken."
         )
-    if not curve.calibrated:
-        return (
-            f"{keep}, {rounded(value)} nats, {rank} Calibration could not be repaired from these records, so "
-            "the loss was taken as it is."
-        )
+    if curve.uncalibrated:
+        return f"{keep}, {rounded(value)} nats, {rank} {curve.uncalibrated}"
     apply = (
         "No temperature is needed."
         if 0.95 <= best.temperature <= 1.05 or best.nll - value < NEGLIGIBLE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from statsmodels.stats.contingency_tables import mcnemar
 
 from jupyter_lossacc.causes.cause import rounded
@@ -14,6 +15,7 @@ from jupyter_lossacc.diagnosis import checkpoint
 from jupyter_lossacc.diagnosis.checkpoint import advise, best_epoch, stop_or_go
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
 from tests.causes.cases import builder, case
+from tests.recordings import RecordingBuilder
 from tests.scenarios_classes import PAIRS
 
 if TYPE_CHECKING:
@@ -203,3 +205,38 @@ def test_without_calibration_no_sentence_speaks_of_a_calibrated_loss(recording: 
     advice = advise(replace(recording, summaries=plain), running=False)
     said = [advice.reason, advice.stop_reason, advice.optimism, *(a.cost for a in advice.alternatives)]
     assert not [text for text in said if "calibrated" in text or "nan" in text.split()]
+
+
+def _growing(n_epochs: int, wrong: int) -> Recording:
+    """Logits that grow from epoch to epoch, of 60 samples of which `wrong` are wrong."""
+    targets = torch.arange(60) % 3
+    predicted = targets.clone()
+    predicted[:wrong] = (predicted[:wrong] + 1) % 3
+    told = RecordingBuilder()
+    for epoch in range(1, n_epochs + 1):
+        logits = 0.5 * epoch * torch.nn.functional.one_hot(predicted, 3).float()
+        told.add("train", epoch, epoch, logits, targets, training=True)
+        uneven = 0.01 * torch.arange(60)[:, None] * torch.tensor([0.0, 1, 0])
+        told.add("val", epoch, epoch, logits + uneven, targets)
+    return told.build()
+
+
+def test_without_a_mistake_no_temperature_can_be_told() -> None:
+    recording = _growing(12, wrong=0)
+    assert recording.series("val")[-1].temperature == pytest.approx(0.05)  # the bound: any lower is better
+    advice = advise(recording, running=False)
+    assert advice.epoch == 12
+    assert advice.temperature == 1.0
+    assert "All samples are right at epoch" in advice.reason
+    assert "Divide" not in advice.reason
+    twin = advise(_growing(12, wrong=9), running=False)
+    assert "with calibration repaired" in twin.reason
+
+
+def test_an_epoch_that_knows_the_proportions_only_is_not_worth_keeping() -> None:
+    guessing = _growing(12, wrong=40)  # a third is right, as when guessing
+    advice = advise(guessing, running=False)
+    assert advice.epoch is None
+    assert best_epoch(guessing) is None
+    assert "knows no more than the proportions of the classes (accuracy 33.3 %)" in advice.reason
+    assert advise(_growing(12, wrong=36), running=False).epoch is not None
