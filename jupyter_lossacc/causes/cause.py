@@ -327,11 +327,11 @@ def rounded(value: float, decimals: int = 3) -> str:
 
     Examples
     --------
-    >>> rounded(0.0126), rounded(1.4713), rounded(12345.6), rounded(99.96, 1)
-    ('0.013', '1.47', '12,300', '100')
+    >>> rounded(0.0126), rounded(1.4713), rounded(12345.6), rounded(99.96, 1), rounded(8.43e34)
+    ('0.013', '1.47', '12,300', '100', '8.43e34')
     """
-    if not np.isfinite(value):
-        return f"{value}"
+    if not np.isfinite(value) or abs(value) >= 1e9:
+        return f"{value:.3g}".replace("e+", "e")
     short = float(f"{value:.3g}")
     whole = len(f"{abs(short):.0f}") if abs(short) >= 1 else 0
     if whole > 3:

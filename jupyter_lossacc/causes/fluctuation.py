@@ -84,15 +84,15 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         because="nothing moved beyond what chance does from epoch to epoch",
         evidence=_evidence(m),
         action=(
-            "Watch the calibrated loss, not the loss, to decide whether to go on. To know what accuracy "
-            "does, evaluate on more samples or repeat with other seeds."
-            if m.loss_rises
-            else "Look at the learning rate, the initialisation and the labels: a constant answer is stuck."
+            "Look at the learning rate, the initialisation and the labels: a constant answer is stuck."
             if blank
             else "Keep an epoch from before the fall. Accuracy that falls while training goes on is as a "
             "rule a matter of overfitting, of wrong training labels above all: look at these, regularise, or "
             "train for a shorter time."
             if m.fall
+            else "Watch the calibrated loss, not the loss, to decide whether to go on. To know what accuracy "
+            "does, evaluate on more samples or repeat with other seeds."
+            if m.loss_rises
             else "Nothing needs to be done: small moves the same way from one epoch to the next are normal."
         ),
         experiment=Experiment(
@@ -212,12 +212,16 @@ def _late(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _statement(w: Window, m: _Movement) -> str:
     split = spoken(w.split)
-    if m.fall and not m.loss_rises:
+    if m.fall:
+        loss = (
+            f"the loss has risen by {rounded(m.loss)} nats since epoch {w.start.epoch}"
+            if m.loss_rises
+            else "the loss shows no trend beyond chance"
+        )
         return (
             f"{split.capitalize()} accuracy has fallen by {rounded(100 * m.fall, 1)} points since about "
             f"epoch {m.highest} (medians of {MEDIAN_OF} epochs), more than its wobble of "
-            f"{rounded(100 * m.accuracy_wobble, 1)} points from epoch to epoch, while the loss shows no "
-            "trend beyond chance."
+            f"{rounded(100 * m.accuracy_wobble, 1)} points from epoch to epoch, while {loss}."
         )
     if not m.loss_rises:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"

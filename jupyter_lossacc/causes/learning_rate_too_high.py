@@ -79,7 +79,7 @@ def _experiment(d: Descent) -> Experiment:
     return Experiment(
         code=(
             "# same seed, same model, a tenth of the learning rate\n"
-            f"optimizer = torch.optim.SGD(model.parameters(), lr={d.learning_rate / 10:.2g}, momentum=0.9)\n"
+            f"optimizer = torch.optim.SGD(model.parameters(), lr={d.highest_rate / 10:.2g}, momentum=0.9)\n"
             "# (keep your own optimiser; only lr changes)\n"
         ),
         prediction=(

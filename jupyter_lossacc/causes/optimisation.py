@@ -128,7 +128,7 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
     if d.broken_step >= 0:
         grown = d.growth > 10
         rows.append(evidence("gradient norm before the loss broke", d.growth, "ratio", "> 10", grown))
-        climb = "rise of the loss in the steps before it broke"
+        climb = "loss before it broke, against where it began to climb"
         rows.append(evidence(climb, d.climb, "ratio", "> 10 in three steps or more", d.climb > 10))
     return tuple(row for row in rows if np.isfinite(row.value))
 
@@ -140,7 +140,9 @@ def aim(d: Descent) -> str:
 
 def course(d: Descent) -> str:
     """Say in one or two sentences how the training loss went, as far as it was a number."""
-    with_what = f"(learning rate {d.learning_rate:.2g}, batches of {d.batch_size:.0f})"
+    changing = d.highest_rate > 1.05 * d.learning_rate  # a schedule: the longest steps were taken at its top
+    rate = f"up to {d.highest_rate:.2g}" if changing else f"{d.learning_rate:.2g}"
+    with_what = f"(learning rate {rate}, batches of {d.batch_size:.0f})"
     finite = d.loss[np.isfinite(d.loss)]
     if d.broken_step >= 0:
         before = (

@@ -76,8 +76,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             actual=w.end.nll,
         ),
         action=(
-            f"Keep epoch {best.epoch}, where the repaired loss was lowest. Then give the model less room to "
-            "memorise: augmentation or more data first, then weight decay, dropout, a smaller network."
+            f"Keep the advised epoch (the repaired loss was lowest at epoch {best.epoch}). Then give the "
+            "model less room to memorise: augmentation or more data first, then weight decay, dropout, a "
+            "smaller network."
         ),
         experiment=_experiment(w, best),
         sample_ids=_lost(w),

@@ -24,7 +24,7 @@ _MOVES = {
 _OPEN = "loss rises (accuracy moves within its noise)"
 # Examined about the run only where no episode is shown.
 _ABOUT_A_RISE = frozenset({"overconfidence", "underconfidence", "overfitting", "confident_errors"})
-_UNMARKED = "No stretch is marked, because what accuracy does meanwhile is within its noise."
+_UNMARKED = "No stretch is marked: loss and accuracy wobble too much from epoch to epoch for one."
 # A cause explains what the loss does; of the accuracy is said only where it goes.
 _LOSS = {"loss_rises_accuracy_falls": "loss rises"}
 _ALSO = {"both_rise": "; accuracy rises all the same", "loss_rises_accuracy_falls": "; accuracy falls too"}

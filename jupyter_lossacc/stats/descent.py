@@ -54,6 +54,8 @@ class Descent:
         The same as median of each epoch, highest over the epochs: what blew up has large weights later.
     batch_size, learning_rate : float
         Medians over all steps.
+    highest_rate : float
+        Highest learning rate of any step: what a schedule began at, as a rule.
     broken_step : int
         First step whose loss is not finite; -1 when there is none.
     growth : float
@@ -80,6 +82,7 @@ class Descent:
     longest_update: float
     batch_size: float
     learning_rate: float
+    highest_rate: float
     broken_step: int
     growth: float
     climb: float
@@ -189,9 +192,10 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         fall_z=_trend_z(mean[len(mean) // 2 :]),
         gradient_cv=_median([_cv(norm[g]) for g in _alive(steps, groups)]),
         update_ratio=_median(ratio[len(loss) // 2 :]),
-        longest_update=float(np.nanmax(lengths)) if np.isfinite(lengths).any() else float("nan"),
+        longest_update=_highest(lengths),
         batch_size=batch,
         learning_rate=_median(steps["learning_rate"]),
+        highest_rate=_highest(steps["learning_rate"]),
         broken_step=int(steps["step"][broken]) if broken >= 0 else -1,
         growth=growth,
         climb=_climb(loss[:broken]) if broken >= 0 else float("nan"),
@@ -251,6 +255,12 @@ def _median(values: ArrayLike) -> float:
     kept = np.asarray(values, np.float64)
     kept = kept[np.isfinite(kept)]
     return float(np.median(kept)) if len(kept) else float("nan")
+
+
+def _highest(values: ArrayLike) -> float:
+    kept = np.asarray(values, np.float64)
+    kept = kept[np.isfinite(kept)]
+    return float(kept.max()) if len(kept) else float("nan")
 
 
 def _climb(loss: Floats) -> float:

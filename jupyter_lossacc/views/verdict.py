@@ -10,6 +10,7 @@ from jupyter_lossacc.views.words import (
     KINDS,
     STATUSES,
     capitalized,
+    cause_title,
     episode_title,
     epochs_seen,
     number,
@@ -56,18 +57,19 @@ def leading(episodes: Sequence[Episode]) -> Episode | None:
 
 def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Sequence[Diagnosis]) -> Headline:
     """Say the most important thing now."""
-    broken = _broken(recording)
-    if broken:
-        return Headline(broken, "problem")
-    episode = leading(episodes)
     whole = next((d for d in diagnoses if d.episode is None), None)
     found = whole.supported[0].cause if whole is not None and whole.supported else None
+    broken = _broken(recording)
+    if broken:
+        why = f" Found in this run: {cause_title(found).lower()}." if found and found not in BENIGN else ""
+        return Headline(broken + why, "problem")
+    episode = leading(episodes)
     if whole is not None and found and (episode is None or not episode.harmful):
         return Headline(typeset(whole.headline), "good" if found in BENIGN else "problem")
+    if whole is not None and whole.headline and (episode is None or not episode.harmful):
+        # A question that is open is said, as it is on the card of the run, before what is no reason to worry.
+        return Headline(typeset(whole.headline), "watch")
     if episode is None:
-        # A question that is open is said, as it is on the card of the run.
-        if whole is not None and whole.headline:
-            return Headline(typeset(whole.headline), "watch")
         return _nothing_to_report(recording)
     diagnosis = next((d for d in diagnoses if d.episode == episode), None)
     # "Why is undecided" beside a cause that holds for the whole run would hide the answer.

@@ -196,3 +196,19 @@ def test_sorted_data_excuse_the_swings() -> None:
     assert finding is not None
     assert finding.verdict == "undecided"
     assert "runs of one class" in finding.statement
+
+
+def test_of_a_schedule_the_highest_rate_is_named_and_divided() -> None:
+    """Most steps were taken at a tenth of the rate that threw the weights."""
+    recording = run("learning_rate_too_high")
+    rate = np.where(recording.steps["epoch"] <= 4, 2.0, 0.2)
+    finding = CAUSES["learning_rate_too_high"](
+        replace(recording, steps=dict(recording.steps) | {"learning_rate": rate}), None
+    )
+    assert finding is not None
+    assert "(learning rate up to 2, batches" in finding.statement
+    assert finding.experiment is not None
+    assert "lr=0.2," in finding.experiment.code
+    constant = CAUSES["learning_rate_too_high"](recording, None)
+    assert constant is not None
+    assert "(learning rate 2, batches" in constant.statement

@@ -113,3 +113,25 @@ def test_causes_that_explain_other_movements_are_named_in_one_line():
     (others,) = [line for line in card["limits"] if line.startswith("Not asked here")]
     listed = {cause["title"].lower() for cause in card["causes"]}
     assert not [title for title in others.partition(": ")[2].rstrip(".").split(", ") if title in listed]
+
+
+def test_an_open_question_about_the_run_is_said_before_what_is_no_reason_to_worry():
+    """Accuracy falls at a steady loss, while the training loss falls: the second is no news."""
+    shown = STATES["both-rise"]()
+    benign = replace(shown.episodes[0], split="train", kind="loss_falls_accuracy_flat")
+    about_it = Diagnosis(episode=benign, findings=(), headline="No reason to worry.")
+    finding = Finding(cause="fluctuation", verdict="undecided", statement="Accuracy has fallen.")
+    whole = Diagnosis(episode=None, findings=(finding,), headline="Accuracy has fallen.")
+    said = headline(shown.recording, (benign,), (about_it, whole))
+    assert (said.text, said.tone) == ("Accuracy has fallen.", "watch")
+    assert headline(shown.recording, (benign,), (about_it,)).text == "No reason to worry."
+
+
+def test_a_broken_training_is_said_with_what_broke_it():
+    shown = STATES["not-finite"]()
+    finding = Finding(cause="learning_rate_too_high", verdict="supported", statement="Too high.")
+    whole = Diagnosis(episode=None, findings=(finding,), headline="Too high.")
+    assert headline(shown.recording, (), (whole,)).text.endswith(
+        "since epoch 8: training has broken down there. Found in this run: learning rate too high."
+    )
+    assert headline(shown.recording, (), ()).text.endswith("training has broken down there.")
