@@ -231,6 +231,10 @@ class Capture:
         if trained and not self.counters.steps and self.journal.model is not None:
             self._attach(self.journal.model())  # no optimiser of torch's tells which model is trained
         self._outputs.watching = bool(trained) and (begun.data.root, begun.data.part) not in trained
+        model = self.models.trained() if self._outputs.watching else None
+        if model is not None:  # another model may be evaluated: made of the trained one's weights
+            for module in self.models.siblings(model, sys._getframe(1), self._interpreter.weights):
+                self._attach(module)
 
     def _evaluating(self) -> None:
         """At every loss without gradients."""

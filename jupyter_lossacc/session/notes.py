@@ -72,13 +72,19 @@ def _about_values(counters: Counters) -> Iterator[str]:
             f"({split}, after step {step}). Try a lower learning rate, and look for divisions or "
             "logarithms of zero in the loss."
         )
+    if counters.outputs_apart:
+        yield (
+            "The criterion is called several times on a batch, each time for another output (one per label, "
+            "say): only the first of them is recorded. Way out: call it once on all of them."
+        )
     for name in counters.empty_loaders:
         loader = f"The loader {name!r}" if name else "A loader"
         yield f"{loader} gave no batch: expected samples to evaluate. Check its dataset, and drop_last."
 
 
 def _about_run(recording: Recording, counters: Counters) -> tuple[str, ...]:
-    missing = () if counters.empty_loaders else _about_validation(recording)  # said already, with its reason
+    said = counters.empty_loaders  # with its reason
+    missing = () if said else _about_validation(recording, counters)
     return (*missing, *_about_names(recording))
 
 
@@ -94,9 +100,11 @@ def _about_names(recording: Recording) -> Iterator[str]:
         )
 
 
-def _about_validation(recording: Recording) -> Iterator[str]:
+def _about_validation(recording: Recording, counters: Counters) -> Iterator[str]:
     trained = any(s.split == "train" and s.training for s in recording.summaries)
-    if trained and all(s.split == "train" for s in recording.summaries):
+    splits = recording.splits()
+    others = not counters.evaluations and not {"val", "test", "train_eval"} & {*splits}  # trained on as well
+    if trained and (splits == ("train",) or others):
         yield (
             "Expected an evaluation on held-out data, but only training was seen in this cell "
             f"({epochs_seen(recording)}): validation loss and accuracy cannot be compared. Evaluate once per "

@@ -54,6 +54,14 @@ EXPECTED: dict[str, Expected] = {}
 # two models that choose samples for each other (that one still is wrong) and an ensemble were seen wrongly.
 # Ninth batch, after that: five of 15 wrong, one of them by what the eighth had changed (``for x, y, _``); the
 # others: several labels, copies of the model, refilled labels, tokens step by step in transposed batches.
+# Tenth batch (held_out_public.py): 40 trainings that people published, their control flow as it stands,
+# data and models made small. 22 were right and 6 said what is missing (graphs with masks, bags,
+# prototypes, ...). Wrong: a cell that made a tensor of values failed (see test_sequences.py), and did not
+# with nothing above it; attacks on a copy of the model counted as training; what was tested on a copy made
+# anew was not seen, nor said; steps of a rank were a distribution of classes; test data in a trainer's
+# attribute were `val_2`; single samples drawn with repeats, and sentences of one's own, had made-up
+# epochs. Still wrong: co-teaching and its kin (two), a GAN that learns with few labels, classes added
+# while a criterion is called once per class, MAML.
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
@@ -64,8 +72,9 @@ FIRST_RUN = {
     "seventh batch": (1, 4),
     "eighth batch": (29, 44),
     "ninth batch": (10, 15),
+    "tenth batch": (28, 40),
 }
-LEFT_OUT = 92
+LEFT_OUT = 126
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jupyter_lossacc.capture.reading.reduction import PART, reduce_rows, reduce_soft_rows, two_class_logits
+from jupyter_lossacc.capture.reading.several import are_labels
 from jupyter_lossacc.capture.taps.journal import MAX_FROZEN
 
 if TYPE_CHECKING:
@@ -388,7 +389,8 @@ def reduce_call(call: Call, logits: Tensor, targets: Tensor) -> Reduced:
     logits, targets : Tensor
         As the criterion received them, batches concatenated along the first axis.
     """
-    task = "multilabel" if call.reduction == "labels" else task_of(call.name, logits, targets)
+    several = call.reduction == "labels" or (call.name == "unknown" and are_labels(targets, logits))
+    task = "multilabel" if several else task_of(call.name, logits, targets)
     if task == "multiclass":
         return _multiclass(call, logits, targets)
     if task == "dense" and logits.dim() > 2 and not targets.is_floating_point():

@@ -163,9 +163,10 @@ class BatchBook:
 
     @staticmethod
     def by_order(n_rows: int, candidates: tuple[Batch, ...]) -> Match | None:
-        """Oldest batch that no loss has been computed on yet, if its size fits."""
+        """Oldest batch without a loss whose size fits; not one that a pass before left."""
         for batch in candidates:
-            if not batch.used and batch.size and n_rows % batch.size == 0:
+            left = batch.source.ended and batch.source is not candidates[-1].source
+            if not (batch.used or left) and batch.size and n_rows % batch.size == 0:
                 return Match(batch, 0, "order")
         return None
 

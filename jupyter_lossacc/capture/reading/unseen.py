@@ -10,6 +10,7 @@ from torch import Tensor
 from jupyter_lossacc.capture.reading.criteria import YES_OR_NO, Call
 from jupyter_lossacc.capture.reading.events import LossEvent, RootEvent
 from jupyter_lossacc.capture.reading.sample_ids import BatchBook, Match, StorageWeakRef
+from jupyter_lossacc.capture.reading.several import are_labels
 from jupyter_lossacc.capture.taps.journal import BATCH, LOSS, OUTPUT, PASS_END, PLAIN, STEP, Entry
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class UnseenLosses:
                 self.covered()
             self._output, self._several = None, False
             self._labels = entry[1] in YES_OR_NO or entry[1].startswith("multilabel")
+            self._labels |= entry[1] == "unknown" and are_labels(entry[4][0], entry[3])
             self._last = entry[3]
         elif kind == STEP:
             self.answered = False
@@ -120,8 +122,13 @@ class UnseenLosses:
 
     def _make(self, entry: Entry, order: int, phase: str) -> Made | None:
         _, tensor, version, _, training = entry
+        if version >= 0 and tensor._version != version:
+            return None
         batch, target = self._target(tensor)
-        if batch is None or target is None or (version >= 0 and tensor._version != version):
+        if target is None and (flat := _without_ones(tensor)) is not tensor:
+            tensor = flat  # (n_samples, 1, n_classes), which the user squeezes
+            batch, target = self._target(tensor)
+        if batch is None or target is None:
             return None
         batch.used += 1
         labels = self._labels and target.shape == tensor.shape and tensor.dim() == 2 and tensor.shape[1] > 1
@@ -138,6 +145,8 @@ class UnseenLosses:
         for batch in self.book.unanswered():
             if batch.size != n or batch.source.unlabelled:
                 continue
+            if self._labels and (given := [leaf for leaf in batch.leaves if leaf.shape == output.shape]):
+                return batch, given[-1]  # as in training, whatever else a sample is numbered with
             whole = [leaf for leaf in reversed(batch.leaves) if leaf.dim() and not leaf.is_floating_point()]
             for leaf in whole:
                 if leaf.numel() == n and _classes(leaf, output):
@@ -150,6 +159,14 @@ class UnseenLosses:
                 if leaf.shape == output.shape:
                     return batch, leaf
         return None, None
+
+
+def _without_ones(output: Tensor) -> Tensor:
+    """Return (n_samples, n_classes) of an output with other dimensions of one place, else the output."""
+    n = len(output)
+    if output.dim() > 2 and n and max(output.shape[1:]) * n == output.numel():
+        return output.reshape(n, -1)
+    return output
 
 
 def _classes(leaf: Tensor, output: Tensor) -> bool:

@@ -162,9 +162,10 @@ class Attribution:
         """Whether a loss is the record of its batch, and not a second look at it or a side term."""
         if event.match is not None:
             # A term beside one whose batch is known for certain is never the record of that batch.
-            return event.match.source != "sibling" and not self._again(
-                event.match, event.phase or "eval", run
-            )
+            if event.match.source == "sibling":
+                self.counters.outputs_apart += event.task == "binary" and _of_another_output(event)
+                return False
+            return not self._again(event.match, event.phase or "eval", run)
         if event.phase == "train" and run.goes_on():
             return False  # beside batches of a loader: labels of generated samples, say
         if self._held(event):
@@ -229,3 +230,9 @@ class Attribution:
         if event.call.reduction == "none" or (event.call.name == "unknown" and event.number < 0):
             return root.value
         return event.value
+
+
+def _of_another_output(event: LossEvent) -> bool:
+    """Whether another yes-or-no loss under the same backward has an output of its own: each label, say."""
+    others = () if event.root is None else event.root.events
+    return any(o.logits_at != event.logits_at and o.task == "binary" for o in others if o is not event)

@@ -111,6 +111,11 @@ class Interpreter:
         self.trained_on: set[tuple[int, Any]] = set()  # data that loaders gave and backward reached
         self._trained_source: LoaderPass | None = None
 
+    @property
+    def weights(self) -> frozenset[int]:
+        """Ids of all weights that the optimisers seen so far have."""
+        return frozenset().union(*(event.parameters for event in self._optimizers.values()))
+
     # ------------------------------------------------------------------ reading
     def read(self, items: list[Any]) -> None:
         """Take the events of one flush."""

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.rules.assembly import OpenPass
 
-__all__ = ["ONE_BY_ONE", "limits_of"]
+__all__ = ["ONE_BY_ONE", "WITH_REPEATS", "limits_of"]
 
+WITH_REPEATS = (
+    "Training samples come one at a time, and some again before all were seen: what an epoch is cannot be "
+    "told. A new one is counted only where an evaluation came before it. Way out: read them through a "
+    "DataLoader."
+)
 ONE_BY_ONE = (
     "Losses of one row each are added up before backward: each counts as a sample, whether it is one or a "
     "step of a longer one (a letter of a word, say). Way out: compute the loss of all rows in one call."
@@ -68,6 +73,8 @@ def _unknown_samples(split: str, opened: OpenPass) -> str:
         way_out = "a dataset with numbered samples, and a collate_fn that keeps all of them in their order"
     elif opened.phase == "eval" and opened.key[1] == BY_INPUT:
         mixed = ", and sets evaluated in one place of the code count as one"
+    elif opened.phase == "train":
+        mixed = ", and a new epoch is seen only where an evaluation came before it"
     return (
         f"It is not known which samples the {split!r} batches contain, so nothing is said about single "
         f"samples between epochs{mixed}. Way out: {way_out}."

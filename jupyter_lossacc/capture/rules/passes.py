@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
-from jupyter_lossacc.capture.rules.limits import ONE_BY_ONE, limits_of
+from jupyter_lossacc.capture.rules.limits import ONE_BY_ONE, WITH_REPEATS, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 
@@ -75,13 +75,14 @@ class PassKeeper:
         """Return the training pass of a batch; `revisited`: it was recorded in an earlier pass."""
         run = self.run
         run.splits.training_goes_on()
-        run.n_classes = event.n_classes or run.n_classes
         if event.match is not None:
             opened = self._train_with_loader(event.match.batch, revisited=revisited)
         else:
             opened = self._train_without_loader(event, ids)
             if event.n_rows == 1 and event.root is not None and len(event.root.events) > 1:
                 self.limit(ONE_BY_ONE)
+        if not opened.secondary:  # what is trained on beside may have classes of its own: domains, say
+            run.n_classes = event.n_classes or run.n_classes
         run.splits.train_on(_root(opened), ids, opened.group)
         run.evaluated_since_train = False
         run.last_train = opened
@@ -283,6 +284,10 @@ class PassKeeper:
         n_rows = run.rows_cut_from or (0 if origin is None else origin.n_rows)
         # Inputs that may never come again tell nothing about epochs.
         told = ids if origin is not None or self.recurring() else None
+        if told is not None and len(told) == 1 and run.epoch > 1 and not run.seen.replaced:
+            run.seen.replaced = run.splits.is_new(root, int(told[0]))  # an epoch has ended before it was seen
+            if run.seen.replaced:
+                self.limit(WITH_REPEATS)
         if opened is None or run.begins_epoch_without_loader(told, n_rows):
             if opened is not None:
                 self.finish(opened, complete=True)

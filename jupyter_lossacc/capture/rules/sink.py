@@ -53,6 +53,8 @@ class Counters:
         Criterion calls whose predictions could not be read as classes.
     unseen : int
         Calls of backward whose loss could not be connected to predictions.
+    outputs_apart : int
+        Yes-or-no losses of another output of a batch than the one that is recorded.
     not_finite : int
         Criterion calls that returned NaN or infinity; `first_not_finite` is (split, epoch, step).
     empty_loaders : list of str
@@ -68,6 +70,7 @@ class Counters:
     unknown_criteria: int = 0
     unreadable: int = 0
     unseen: int = 0
+    outputs_apart: int = 0
     not_finite: int = 0
     first_not_finite: tuple[str, int, int] | None = None
     empty_loaders: list[str] = field(default_factory=list)

@@ -107,6 +107,11 @@ class Splits:
             seen = self.trained[root] = grown
         seen[ids] = True
 
+    def is_new(self, root: int, sample: int) -> bool:
+        """Whether a sample was never trained on."""
+        seen = self.trained.get(root)
+        return seen is not None and not (sample < len(seen) and seen[sample])
+
     def on_trained(
         self, root: int, ids: np.ndarray[Any, np.dtype[np.int64]] | None, group: tuple[Any, ...]
     ) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch.utils.data.dataloader as torch_loader
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -250,7 +251,7 @@ class _Taps:
             here = weakref.ref(iterator)
             current = LoaderPass(here, here, (), None, data_key, indices_known=False)
             setattr(iterator, _MARK, current)
-        indices = self.indices_of(iterator, current)
+        indices = _listed(self.indices_of(iterator, current), iterator)
         leaves, n_rows = _targets_in(data)
         size = n_rows
         if isinstance(indices, int):
@@ -293,6 +294,18 @@ class _Taps:
             key: Any = table.last if isinstance(table, _Popped) else iterator._rcvd_idx - 1
             return current.sent.pop(key, None)
         return current.drawn.popleft() if current.drawn else None
+
+
+def _listed(indices: Any, iterator: Any) -> Any:
+    """Return the indices of one batch as a list: a batch sampler of the user's own may give any sequence.
+
+    None where reading them would make the training wait.
+    """
+    if type(indices) is list or not getattr(iterator, "_auto_collation", False):
+        return indices
+    if isinstance(indices, Tensor):
+        return indices.tolist() if indices.device.type == "cpu" and indices.dim() == 1 else None
+    return list(indices) if isinstance(indices, (tuple, np.ndarray)) else indices
 
 
 def _targets_in(data: Any) -> tuple[tuple[Tensor, ...], int]:

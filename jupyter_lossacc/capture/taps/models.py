@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
     from jupyter_lossacc.capture.taps.journal import Journal
     from jupyter_lossacc.capture.taps.patches import Patches
@@ -24,6 +24,7 @@ __all__ = ["Models", "is_users", "labels_ignored", "local_items", "user_frames"]
 _MAX_FRAMES = 40
 _MAX_SCANS = 64
 _MAX_HOLDERS, _MAX_HELD, _DEPTH = 500, 64, 2  # objects that may hold a tensor, what they hold, how deep
+_MAX_ATTRIBUTES = 200  # of an object of the user's that are looked at
 _OWN_REFERENCES = 3  # of a frame's dictionary: the frame, our name for it, the call that counts
 _FOREIGN = ("torch.", "IPython", "ipykernel", "asyncio", "tqdm", "jupyter_lossacc.", "traitlets", "zmq")
 _OWN_LOADER_NAMES = ("self", "loader", "dataloader", "dl", "iterator", "iterable", "data_loader")
@@ -78,6 +79,8 @@ class Models:
         self._numbers: weakref.WeakKeyDictionary[Module, int] = weakref.WeakKeyDictionary()
         self._n_numbers = 0
         self._n_scans = 0
+        self.trained: Callable[[], Module | None] = lambda: None  # the module that was found last
+        self._n_vain = 0  # looks for siblings, one after the other, that found none
 
     def install(self, patches: Patches) -> None:
         """Note every change between training and evaluation mode."""
@@ -135,22 +138,32 @@ class Models:
             if own and (best is None or len(own) > best[0]):
                 best = (len(own), module)
         if best is not None:
-            self.journal.model = weakref.ref(best[1])
+            self.trained = self.journal.model = weakref.ref(best[1])
             self.journal.mode_layers = sum(map(_depends_on_mode, best[1].modules()))
             return best[1]
         return None
 
-    def siblings(self, model: Module, frame: FrameType | None) -> list[Module]:
-        """Modules of the user's that are built like the trained one: copies whose weights are averaged."""
+    def siblings(
+        self, model: Module, frame: FrameType | None, trained: Set[int] | None = None
+    ) -> list[Module]:
+        """Modules of the user's that are built like the trained one: copies whose weights are averaged.
+
+        `trained`: ids of all weights that optimisers have; then copies that could be trained count too
+        (loaded from a file for a test, say).
+        """
+        if self._n_vain > _MAX_SCANS:
+            return []
         shapes = [p.shape for p in model.parameters()]
-        return [
+        found = [
             module
             for module in self._modules(frame)
             if module is not model
             and type(module) is type(model)
             and [p.shape for p in module.parameters()] == shapes
-            and not any(p.requires_grad for p in module.parameters())
+            and not any(p.requires_grad if trained is None else id(p) in trained for p in module.parameters())
         ]
+        self._n_vain = 0 if found else self._n_vain + 1
+        return found
 
     def _modules(self, frame: FrameType | None) -> Iterator[Module]:
         seen: set[int] = set()
@@ -198,10 +211,20 @@ class Models:
             for name, local in local_items(user_frame):
                 if local is value and name not in _OWN_LOADER_NAMES and not name.startswith("_"):
                     found[name] = None
+                elif name == "self":  # a trainer's own: self.val_loader
+                    found.update(dict.fromkeys(_attributes(local, value)))
         for name, other in list(self.namespace.items()):
             if other is value and not name.startswith("_"):
                 found[name] = None
         return tuple(found)
+
+
+def _attributes(owner: Any, value: Any) -> list[str]:
+    """Names under which an object of the user's holds `value`."""
+    if type(owner).__module__.startswith(_FOREIGN):
+        return []
+    held = list(getattr(owner, "__dict__", {}).items())[:_MAX_ATTRIBUTES]
+    return [name for name, other in held if other is value and name not in _OWN_LOADER_NAMES]
 
 
 def labels_ignored(leaves: Iterable[Tensor], frame: FrameType | None) -> bool:
@@ -232,7 +255,7 @@ def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
     seen.add(id(value))
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
-        for held in list(attributes.values())[:200]:
+        for held in list(attributes.values())[:_MAX_ATTRIBUTES]:
             if isinstance(held, Module):
                 yield held
 
