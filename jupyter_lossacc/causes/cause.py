@@ -327,13 +327,13 @@ def rounded(value: float, decimals: int = 3) -> str:
 
     Examples
     --------
-    >>> rounded(0.0126), rounded(1.4713), rounded(12345.6), rounded(99.96, 1), rounded(8.43e34)
-    ('0.013', '1.47', '12,300', '100', '8.43e34')
+    >>> rounded(0.0126), rounded(1.4713), rounded(12345.6), rounded(99.8, 1), rounded(8.43e34)
+    ('0.013', '1.47', '12,300', '99.8', '8.43e34')
     """
     if not np.isfinite(value) or abs(value) >= 1e9:
         return f"{value:.3g}".replace("e+", "e")
     short = float(f"{value:.3g}")
-    whole = len(f"{abs(short):.0f}") if abs(short) >= 1 else 0
+    whole = len(str(int(abs(short)))) if abs(short) >= 1 else 0
     if whole > 3:
         return f"{short:,.0f}"
     return f"{value:.{min(decimals, 3 - whole)}f}"

@@ -58,7 +58,8 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         evidence=symptoms(d),
         action=(
             "Lower the learning rate by a factor of 3 to 10, or warm it up over the first steps and let it "
-            "decay; clipping the gradient norm prevents single jumps."
+            "decay; clipping the gradient norm prevents single jumps. See, too, that optimizer.zero_grad() "
+            "runs before every backward(): gradients that add up lengthen every step."
             if verdict != "rejected"
             else ""
         ),

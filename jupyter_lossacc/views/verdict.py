@@ -95,6 +95,9 @@ def _nothing_to_report(recording: Recording) -> Headline:
     evaluated = [s for s in recording.splits() if s != "train" and recording.series(s)]
     if not evaluated:
         if not recording.series("train"):
+            unfit = next((text for text in recording.limits if text.startswith("Expected")), "")
+            if unfit:
+                return Headline(typeset(unfit), "quiet")
             waiting = (
                 "Waiting for the first epoch to end."
                 if recording.status == "running"

@@ -135,3 +135,12 @@ def test_a_broken_training_is_said_with_what_broke_it():
         "since epoch 8: training has broken down there. Found in this run: learning rate too high."
     )
     assert headline(shown.recording, (), ()).text.endswith("training has broken down there.")
+
+
+def test_a_regression_is_not_said_to_have_completed_no_epoch():
+    shown = STATES["waiting"]()
+    limit = "Expected class labels, but the targets are continuous numbers."
+    for status in ("running", "finished"):
+        said = headline(replace(shown.recording, status=status, limits=("Short.", limit)), (), ())
+        assert (said.text, said.tone) == (limit, "quiet")
+    assert headline(replace(shown.recording, status="finished"), (), ()).text == "No epoch was completed."
