@@ -263,7 +263,7 @@ class Run:
     def decompose(
         self, split: str = "val", start: int | None = None, end: int | None = None, by: str = "transitions"
     ) -> pd.DataFrame:
-        """Split the change of loss and accuracy between two epochs into parts that add up to it.
+        """Split the change of `nll` (by weights: of the reported loss) and of accuracy into its parts.
 
         Parameters
         ----------

@@ -216,7 +216,7 @@ def _statement(w: Window, m: _Movement) -> str:
         loss = (
             f"the loss has risen by {rounded(m.loss)} nats since epoch {w.start.epoch}"
             if m.loss_rises
-            else "the loss shows no trend beyond chance"
+            else "the loss shows no rise beyond chance"
         )
         return (
             f"{split.capitalize()} accuracy has fallen by {rounded(100 * m.fall, 1)} points since about "
@@ -227,13 +227,13 @@ def _statement(w: Window, m: _Movement) -> str:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
         if _seen_above(w) and m.loss <= 0:
             return (
-                f"No trend beyond chance so far: {split} loss is at its lowest at epoch {w.end.epoch}, "
-                f"which is partly luck while it wobbles by {nats} nats from epoch to epoch."
+                f"No rise beyond chance so far: {split} loss is at its lowest at epoch {w.end.epoch}; what "
+                f"it rose by before is undone. It wobbles by {nats} nats from epoch to epoch."
             )
         if _seen_above(w):
             since = sum(s.epoch > w.start.epoch for s in w.inside)
             return (
-                f"No trend beyond chance so far: {split} loss is {rounded(m.loss)} nats above its lowest, at "
+                f"No rise beyond chance so far: {split} loss is {rounded(m.loss)} nats above its lowest, at "
                 f"epoch {w.start.epoch}. It wobbles by {nats} nats from epoch to epoch, and the lowest of "
                 f"several is partly luck, so the {since} epochs since then do not make that a rise."
             )

@@ -82,7 +82,7 @@ class LossAccMagics(Magics):
             When an option cannot be used; the cell is then not run.
         """
         self.end(None)  # a cell that died without its end leaves a recorder open
-        options = cell_options(line, self._ip.ev, (*COMMANDS, *LATER), self._parser)
+        options = cell_options(line, self._ip.ev, (*COMMANDS, *LATER, "help"), self._parser)
         try:
             self._start(options)
         except (LossAccError, ValueError, TypeError) as error:

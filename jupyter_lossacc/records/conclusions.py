@@ -81,6 +81,15 @@ class Episode:
         widest = max(abs(self.accuracy_change.low), abs(self.accuracy_change.high))
         return self.kind == "loss_rises_accuracy_flat" and widest > 0.08
 
+    def __repr__(self) -> str:
+        """Show what moves, where and how far; intervals are in the fields."""
+        loss, accuracy = self.loss_change.value, 100 * self.accuracy_change.value
+        moved = f"loss {loss:+.3g} {self.loss_change.unit}, accuracy {accuracy:+.3g} points along the trend"
+        gone = ", retracted" if self.retracted else ""
+        return (
+            f"<Episode {self.split}, epochs {self.start_epoch}-{self.end_epoch}, {self.kind}{gone}: {moved}>"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["closing_notes", "is_expectation"]
 
-_BY_HAND = "hand batches over with recorder.log_batch(...) (see `%lossacc?`)"
+_BY_HAND = "hand batches over with recorder.log_batch(...) in `with jupyter_lossacc.record(...) as recorder:`"
 
 
 def is_expectation(sentence: str) -> bool:

@@ -75,6 +75,7 @@ def test_class_names_in_every_usual_form(
         ("two names", "got 'names'"),
         ("show", "which is a command: write %lossacc show"),
         ("compare", "which is a command"),
+        ("help", "which is a command: write %lossacc help"),
         ("--split val", "expected --split NAME=EXPR such as --split val=valid_loader, got 'val'"),
         ("--split val=nope", "'nope' gives NameError: name 'nope' is not defined. Options are read before"),
         ("--split val=1/0", "ZeroDivisionError"),

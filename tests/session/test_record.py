@@ -209,6 +209,18 @@ def test_an_evaluation_that_computes_no_loss_is_no_broken_training(tmp_path: Pat
         assert loss_unit(run.recording) == "nats"
 
 
+def test_a_regression_is_said_to_have_no_accuracy_and_not_to_have_ended_early() -> None:
+    x, model = torch.randn(40, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with la.record("regression", store="none", view="none"):
+        for _ in range(3):
+            nn.functional.mse_loss(model(x).squeeze(1), x.sum(1)).backward()
+            optimizer.step()
+    said = la.last_run().report()
+    assert "this is a regression, which has no accuracy" in said
+    assert "No epoch was completed" not in said
+
+
 def test_steps_after_the_last_pass_are_taken_again(tmp_path: Path) -> None:
     with la.record("cut", store=tmp_path, view="none"):
         Training(epochs=2).run()

@@ -81,6 +81,10 @@ def test_conclusions_are_printed_as_what_is_read_first():
     shown = STATES["both-rise"]()
     about_run, about_val = shown.diagnoses[-1], shown.diagnoses[-2]
     assert repr(about_val).startswith("<Diagnosis of val, epochs ")
+    assert re.fullmatch(
+        r"<Episode val, epochs \d+-\d+, both_rise: loss \+[\d.]+ nats, accuracy \+[\d.]+ points along .*>",
+        repr(about_val.episode),
+    )
     assert about_val.headline in repr(about_val)
     assert "supported: overconfidence | rejected: " in repr(about_val)
     assert repr(about_run).startswith("<Diagnosis of the whole run: ")
