@@ -92,6 +92,7 @@ class RootEvent:
     batch: Batch | None = None  # the newest that a loader gave before
     events: list[LossEvent] = field(default_factory=list)
     counted: bool = False
+    chosen: bool = False  # its loss is that of chosen samples of a batch
 
 
 @dataclass(eq=False, slots=True)

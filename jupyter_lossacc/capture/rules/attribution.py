@@ -40,6 +40,8 @@ class Attribution:
         Whether a loader gave batches.
     revisited : bool
         Whether the batch of the last loss was recorded in an earlier pass: the user kept it.
+    chosen : bool
+        Whether only chosen samples of batches are trained on.
     """
 
     def __init__(self, book: BatchBook, counters: Counters) -> None:
@@ -48,7 +50,7 @@ class Attribution:
         self.inputs = InputIds()
         self.by_input = self.loaders = False
         self._traced = False  # training batches are rows of a tensor that the user holds
-        self.revisited = False
+        self.revisited = self.chosen = False
 
     def take(self, event: LossEvent) -> None:
         """Look at a loss when it arrives: find its batch by the values of the target."""
@@ -216,6 +218,27 @@ class Attribution:
         if event.root is not None:
             event.root.counted = True  # not what is trained on
         return True
+
+    def look_for_chosen(self, event: LossEvent, following: Iterable[Any]) -> None:
+        """See whether a loss of every sample of a batch only chose those that are trained on next.
+
+        It is then the record of the batch, and the loss of the chosen samples what backward starts from.
+        """
+        alone = event.phase == "eval" and event.number >= 0 and event.call.reduction == "none"
+        if not alone or event.match is None:
+            return
+        if self.chosen and ("train", event.match.first) in event.match.batch.seen:
+            event.phase = "train"  # another model's look at the batch
+            return
+        for other in (e for e in following if isinstance(e, LossEvent)):
+            if other.match is not None and other.match.batch is not event.match.batch:
+                return
+            root, cut = other.root, other.match is None and other.n_rows <= event.n_rows
+            if root is not None and cut and not root.chosen and other.call.name == event.call.name:
+                root.chosen, event.phase, event.root = True, "train", root
+                root.value = other.value if root.value is None else root.value
+                self.chosen = True
+                return
 
     def value(self, event: LossEvent) -> float:
         """Return the value to report for a batch: the criterion's, or that of the sum it is a term of."""

@@ -16,6 +16,7 @@ import numpy as np
 from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.reading.plain import Pattern, PlainSteps, pattern_of
 from jupyter_lossacc.capture.rules.attribution import Attribution
+from jupyter_lossacc.capture.rules.limits import CHOSEN, IN_LISTS, SEEN_BY_INPUT
 from jupyter_lossacc.capture.rules.padding import without_padding
 from jupyter_lossacc.capture.rules.passes import PassKeeper
 from jupyter_lossacc.capture.rules.runs import Run
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Interpreter"]
 
 _MAX_WAITING = 512
-_BY_INPUT = (
-    "Samples are told apart by their inputs, because no loader and no tensor tells their places: ids count "
-    "in the order in which they were first seen, and sets evaluated in one place of the code count as one. "
-    "Way out: read them through a DataLoader."
-)
-_IN_LISTS = (
-    "Evaluated batches are tensors of their own, in a list: ids count in the order in which they were first "
-    "seen, and sets evaluated one right after the other count as one. Way out: read them through a "
-    "DataLoader."
-)
 
 
 class Interpreter:
@@ -130,9 +121,11 @@ class Interpreter:
         self._settle()
         self.passes.finish_all(complete=complete)
         if self.attribution.by_input and self.attribution.inputs.stable is not False:
-            self.limit(_BY_INPUT)
+            self.limit(SEEN_BY_INPUT)
+        if self.attribution.chosen:
+            self.limit(CHOSEN)
         if any(run.pieces.mixed for run in self._runs):
-            self.limit(_IN_LISTS)
+            self.limit(IN_LISTS)
 
     def _take(self, item: Any) -> None:
         if isinstance(item, LossEvent):
@@ -335,6 +328,7 @@ class Interpreter:
         if event.attack and self.attribution.of_attack(event, self._waiting):
             return
         attribution, run = self.attribution, self.run
+        attribution.look_for_chosen(event, self._waiting)
         broken = not math.isfinite(event.value) and event.call.name != "unknown"
         if not attribution.classifies(event):
             if broken:

@@ -11,8 +11,26 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.rules.assembly import OpenPass
 
-__all__ = ["ONE_BY_ONE", "WITH_REPEATS", "limits_of"]
+__all__ = ["CHOSEN", "IN_LISTS", "LATE", "ONE_BY_ONE", "SEEN_BY_INPUT", "WITH_REPEATS", "limits_of"]
 
+CHOSEN = (
+    "In training only chosen samples of each batch are trained on: the loss shown for a batch is theirs, and "
+    "its samples are all of them, as the model answered before the choice."
+)
+LATE = (
+    "Data that are evaluated for the first time late, as those of later tasks or windows, are splits of "
+    "their own, numbered in the order in which they were met: val, val_2, ... Way out: --split."
+)
+SEEN_BY_INPUT = (
+    "Samples are told apart by their inputs, because no loader and no tensor tells their places: ids count "
+    "in the order in which they were first seen, and sets evaluated in one place of the code count as one. "
+    "Way out: read them through a DataLoader."
+)
+IN_LISTS = (
+    "Evaluated batches are tensors of their own, in a list: ids count in the order in which they were first "
+    "seen, and sets evaluated one right after the other count as one. Way out: read them through a "
+    "DataLoader."
+)
 WITH_REPEATS = (
     "Training samples come one at a time, and some again before all were seen: what an epoch is cannot be "
     "told. A new one is counted only where an evaluation came before it. Way out: read them through a "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
-from jupyter_lossacc.capture.rules.limits import ONE_BY_ONE, WITH_REPEATS, limits_of
+from jupyter_lossacc.capture.rules.limits import LATE, ONE_BY_ONE, WITH_REPEATS, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 
@@ -168,6 +168,8 @@ class PassKeeper:
             explicit = explicit or run.rebuilt(opened, source)
             split = run.splits.name(opened, root=_root(opened), explicit=explicit, final=final)
             self.counters.evaluations += 1
+            if run.splits.groups[opened.group].late:
+                self.limit(LATE)
             run.note_evaluated(split, opened, source)
         streamed = source is not None and source.streamed
         run.check_ids(split, opened, streamed=streamed, recurring=self.recurring() is True)

@@ -50,6 +50,7 @@ class Group:
     split: str | None = None
     during: bool = False  # training went on after its first evaluation
     n_passes: int = 0
+    late: bool = False  # first evaluated when others had been before, and not as the last of all
 
     @property
     def val_named(self) -> bool:
@@ -166,19 +167,21 @@ class Splits:
 
     def _role(self, key: tuple[Any, ...], group: Group, *, final: bool) -> str:
         others = [g for k, g in self.groups.items() if k != key and g.split not in ("train_eval",)]
-        if group.test_named:
+        holder = self.groups.get(self.taken.get("val", ()))
+        if group.test_named and (holder is None or not holder.test_named):
             alone = not any(g.split != "test" for g in others)
             return "val" if alone and (group.during or not final) else "test"
-        if "val" not in self.taken:
+        if holder is None:
             return "val"
-        holder = self.groups.get(self.taken["val"])
-        late = holder is not None and holder.n_passes > 0 and group.first_epoch > holder.first_epoch
-        return "test" if (late or not group.during) and not group.val_named else "val"
+        group.late = group.first_epoch > holder.first_epoch and (group.during or any(g.late for g in others))
+        return "val" if group.during or group.late or group.val_named else "test"
 
     def _free(self, names: tuple[str, ...], split: str) -> str:
-        """Return a name not yet taken: the user's own, or a numbered one."""
+        """Return a name not yet taken: the user's own for these data alone, or a numbered one."""
+        shared = [name for group in self.groups.values() for name in group.names]
         for name in names:
-            if name not in self.taken and name not in ("train", "val", "test", "train_eval"):
+            known = name in self.taken or name in ("train", "val", "test", "train_eval")
+            if not known and shared.count(name) == 1:
                 return name
         n = 2
         while f"{split}_{n}" in self.taken:

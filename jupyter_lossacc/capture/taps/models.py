@@ -189,7 +189,8 @@ class Models:
         known = self._names.get(value)
         if known:
             return known
-        found = self._names[value] = self._look_up(value, frame)
+        found = self._look_up(value, frame) or self._held_as(value, frame)
+        self._names[value] = found
         return found
 
     def tensor_names(self, value: Tensor) -> tuple[str, ...]:
@@ -198,8 +199,11 @@ class Models:
 
     def held_names(self, value: Tensor) -> tuple[str, ...]:
         """Return these names, and those in what they hold: ``data.val_mask``, ``split_idx["valid"]``."""
-        found = dict.fromkeys(self.tensor_names(value))
-        holders = [held for f in user_frames(sys._getframe(1)) for _, held in local_items(f)]
+        return (*self.tensor_names(value), *self._held_as(value, sys._getframe(1)))
+
+    def _held_as(self, value: Any, frame: FrameType | None) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        holders = [held for f in user_frames(frame) for _, held in local_items(f)]
         seen: set[int] = set()
         for holder in [*holders, *self.namespace.values()]:
             found.update(dict.fromkeys(_names_in(holder, value, seen, _DEPTH)))
@@ -211,20 +215,10 @@ class Models:
             for name, local in local_items(user_frame):
                 if local is value and name not in _OWN_LOADER_NAMES and not name.startswith("_"):
                     found[name] = None
-                elif name == "self":  # a trainer's own: self.val_loader
-                    found.update(dict.fromkeys(_attributes(local, value)))
         for name, other in list(self.namespace.items()):
             if other is value and not name.startswith("_"):
                 found[name] = None
         return tuple(found)
-
-
-def _attributes(owner: Any, value: Any) -> list[str]:
-    """Names under which an object of the user's holds `value`."""
-    if type(owner).__module__.startswith(_FOREIGN):
-        return []
-    held = list(getattr(owner, "__dict__", {}).items())[:_MAX_ATTRIBUTES]
-    return [name for name, other in held if other is value and name not in _OWN_LOADER_NAMES]
 
 
 def labels_ignored(leaves: Iterable[Tensor], frame: FrameType | None) -> bool:
@@ -260,8 +254,8 @@ def _modules_in(value: Any, seen: set[int]) -> Iterator[Module]:
                 yield held
 
 
-def _names_in(holder: Any, value: Tensor, seen: set[int], depth: int) -> Iterator[str]:
-    """Names under which an object or a dictionary holds a tensor; runs none of the user's code."""
+def _names_in(holder: Any, value: Any, seen: set[int], depth: int) -> Iterator[str]:
+    """Names under which an object or a dictionary holds something; runs none of the user's code."""
     foreign = isinstance(holder, (Tensor, Module, type, types.ModuleType, types.FunctionType))
     if foreign or id(holder) in seen or len(seen) > _MAX_HOLDERS:
         return
@@ -272,7 +266,7 @@ def _names_in(holder: Any, value: Tensor, seen: set[int], depth: int) -> Iterato
             return
     seen.add(id(holder))
     for name, held in list(dict.items(holder))[:_MAX_HELD]:
-        if held is value and isinstance(name, str):
+        if held is value and isinstance(name, str) and name not in _OWN_LOADER_NAMES and name[:1] != "_":
             yield name
         elif depth and not isinstance(held, (str, int, float)):
             yield from _names_in(held, value, seen, depth - 1)

@@ -1,6 +1,7 @@
 """Ordinary training loops in many styles, by theme."""
 
 from tests.capture.loops import (
+    choosing,
     criteria,
     custom,
     evaluating,
@@ -17,6 +18,7 @@ __all__ = [
     "EXPECTED",
     "LOOPS",
     "WEIGHTS",
+    "choosing",
     "criteria",
     "custom",
     "evaluate",
