@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_lossacc.causes.cause import default_split
 from jupyter_lossacc.diagnosis.checkpoint import advise
 from jupyter_lossacc.diagnosis.diagnose import diagnose
 from jupyter_lossacc.diagnosis.episodes import settled
@@ -228,8 +229,10 @@ class Desk:
         else:
             self._clerk.later(self._write_passes, self._delay())
         if weights is not None:
-            series = self.ledger.recording().series(summary.split)
-            self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
+            recording = self.ledger.recording()
+            if summary.split == default_split(recording):  # what others say of an epoch advises none
+                series = recording.series(summary.split)
+                self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
             self.view.passed(self.ledger.recording)
             # An evaluation follows most training passes in a moment, and is read together with them.

@@ -96,6 +96,34 @@ def test_advised_weights_give_the_recorded_loss(tmp_path: Path) -> None:
         run.restore(fresh, epoch=77)
 
 
+def test_a_test_set_at_the_end_takes_no_advised_weights_away(tmp_path: Path) -> None:
+    x = torch.randn(300, 4)
+    y = (x @ torch.randn(4, 3) + 2 * torch.randn(300, 3)).argmax(1)
+    sets = [DataLoader(TensorDataset(x[i::3], y[i::3]), 20) for i in range(3)]
+    model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+
+    def go(data: DataLoader) -> None:  # type: ignore[type-arg]
+        for a, b in data:
+            loss = nn.functional.cross_entropy(model(a), b)
+            if loss.requires_grad:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    with la.record("tested", store=tmp_path, view="none", keep_weights="best"):
+        for _ in range(12):
+            go(sets[0])
+            with torch.no_grad():
+                go(sets[1])
+        with torch.no_grad():
+            go(sets[2])
+    run = la.last_run()
+    assert run.recording.splits() == ("train", "val", "test")
+    assert run.checkpoint.epoch not in (None, 12), "it overfits"
+    assert run.restore(model) == run.checkpoint.epoch
+
+
 def test_weights_of_another_model_are_refused_whole(tmp_path: Path) -> None:
     with la.record("weights", store=tmp_path, view="none", keep_weights="best"):
         Training(epochs=2).run()
