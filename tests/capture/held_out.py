@@ -62,6 +62,8 @@ EXPECTED: dict[str, Expected] = {}
 # attribute were `val_2`; single samples drawn with repeats, and sentences of one's own, had made-up
 # epochs. Still wrong: co-teaching and its kin (two), a GAN that learns with few labels, classes added
 # while a criterion is called once per class, MAML.
+# Eleventh batch, ten more by others after that: of two sets both called test the second stood for validation;
+# sets of several labels, made anew for every epoch, were a new split each. Two said what is missing.
 FIRST_RUN = {
     "first batch": (14, 14),
     "second batch": (6, 8),
@@ -73,8 +75,9 @@ FIRST_RUN = {
     "eighth batch": (29, 44),
     "ninth batch": (10, 15),
     "tenth batch": (28, 40),
+    "eleventh batch": (8, 10),
 }
-LEFT_OUT = 126
+LEFT_OUT = 134
 
 
 def held(**expected: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

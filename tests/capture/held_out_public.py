@@ -178,3 +178,31 @@ def attack_on_a_copy_after_training() -> None:
         TRUTH.quiet = False
         with torch.no_grad():
             TRUTH.value(F.cross_entropy(attacked(x + delta), y))
+
+
+@held()
+def two_sets_that_are_both_called_test() -> None:
+    train_loader, test_loader, test_noisy_loader = make_loaders()
+    model = Net()
+    for epoch in range(1, EPOCHS + 1):
+        optimizer = sgd(model)  # made anew in every epoch
+        train_one(model, train_loader, F.cross_entropy, optimizer, epoch)
+        evaluate(model, test_loader, F.cross_entropy, epoch)
+        evaluate(model, test_noisy_loader, F.cross_entropy, epoch, split="test_noisy_loader")
+
+
+@held(judge=labels(RANKS), skip=("ids train after 1", "ids val after 1"), limits=("'train'", "'val'"))
+def several_labels_in_datasets_made_anew() -> None:
+    x, _y = make_data()
+    steps = torch.from_numpy(RANKS).float()
+    model = Net(K + 1)
+    optimizer = sgd(model)
+
+    def made(first: int, n: int, **options: Any) -> DataLoader[Any]:
+        part = slice(first, first + n)
+        return DataLoader(TensorDataset(x[part].clone(), steps[part].clone()), BATCH, **options)
+
+    for epoch in range(1, EPOCHS + 1):
+        train_loader, val_loader = made(0, N_TRAIN, shuffle=True), made(N_TRAIN, N_VAL)
+        train_one(model, train_loader, F.binary_cross_entropy_with_logits, optimizer, epoch)
+        evaluate(model, val_loader, F.binary_cross_entropy_with_logits, epoch)

@@ -88,7 +88,10 @@ def limits_of(
 def _unknown_samples(split: str, opened: OpenPass) -> str:
     way_out, mixed = "read them through a DataLoader", ""
     if opened.group[0] == "data":
-        way_out = "a dataset with numbered samples, and a collate_fn that keeps all of them in their order"
+        way_out = (
+            "a dataset with numbered samples, made once and not anew for every epoch, and a collate_fn that "
+            "keeps all of them in their order"
+        )
     elif opened.phase == "eval" and opened.key[1] == BY_INPUT:
         mixed = ", and sets evaluated in one place of the code count as one"
     elif opened.phase == "train":

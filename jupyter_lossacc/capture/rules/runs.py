@@ -210,11 +210,12 @@ class Run:
             opened.ids_known = False  # no input has come again so far
         elif known[0] != root or streamed:
             _, before, now = np.intersect1d(known[1], ids, return_indices=True)
-            opened.ids_known = len(now) > 0 and np.array_equal(known[2][before], targets[now])
+            same = len(now) > 0 and np.array_equal(known[2][before], targets[now])
+            opened.ids_known = same and bool((targets >= 0).any())  # of several labels none is known here
 
     def _made_anew(self, opened: OpenPass, source: LoaderPass | None) -> str | None:
         ids, targets = _in_order(opened.all_ids(), opened.targets_in_order())
-        if (np.diff(targets) >= 0).all():
+        if (np.diff(targets) >= 0).all() and (targets >= 0).any():
             return None
         trained = self.labels.get("train")
         named = speaks_of_a_set(self.splits.groups[opened.group].names)

@@ -169,7 +169,8 @@ class Splits:
         others = [g for k, g in self.groups.items() if k != key and g.split not in ("train_eval",)]
         holder = self.groups.get(self.taken.get("val", ()))
         if group.test_named and (holder is None or not holder.test_named):
-            alone = not any(g.split != "test" for g in others)
+            # Of several sets named so, and no other, the one that is evaluated first stands for validation.
+            alone = not any(g.split != "test" and not g.test_named for g in others)
             return "val" if alone and (group.during or not final) else "test"
         if holder is None:
             return "val"
