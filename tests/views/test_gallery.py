@@ -84,6 +84,28 @@ def test_a_band_is_a_link_that_the_keyboard_opens(open_gallery):
     expect(box.locator("a.chip").first).to_be_focused()
 
 
+def test_a_band_that_goes_on_is_drawn_on_lighter_to_what_nobody_has_analysed_yet(open_gallery):
+    page = open_gallery()
+    box = state(page, "running")
+    band = box.get_by_role("link", name=re.compile("rise together.*still going on at epoch 21"))
+    expect(box.locator(".rest")).to_have_count(0)
+    expect(box.locator("a.chip").first).to_contain_text("validation since")
+    page.evaluate("""() => {
+        const x = [22, 23, 24];
+        const more = {x, epoch: x, loss: [2, 2, 2], accuracy: [.8, .8, .8], calibrated: [1, 1, 1]};
+        deliver('running', {t: 'delta', set: {}, grow: {val: {from: 21, ...more}}});
+    }""")
+    rest = box.locator(".rest").first
+    expect(rest).to_have_attribute("title", re.compile("Going on at epoch 21; .* not analysed yet"))
+    expect(box.locator(".rest")).to_have_count(2)  # in both charts
+    there, before = rest.bounding_box(), band.bounding_box()
+    assert abs(there["x"] - (before["x"] + before["width"])) < 3
+    first = int(re.search(r"since (\d+)", box.locator("a.chip").first.inner_text())[1])
+    assert there["width"] / before["width"] == pytest.approx(3 / (21 - first), rel=0.1)
+    rest.click(position={"x": 5, "y": 60})
+    expect(box.locator(".card")).to_have_count(1)
+
+
 def test_a_click_on_a_band_opens_its_card_and_a_drag_zooms(open_gallery):
     page = open_gallery()
     box = state(page, "running")

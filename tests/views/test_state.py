@@ -173,3 +173,10 @@ def test_a_thousand_epochs_are_made_in_less_than_half_a_second():
     state = state_of(shown)
     assert time.process_time() - started < 0.5
     assert len(json.dumps(state["steps"])) < 60_000
+
+
+def test_a_stretch_that_reaches_the_newest_epoch_of_a_running_run_is_open_at_its_end():
+    (band,) = [b for b in state_of(STATES["running"]())["bands"] if b["split"] == "val"]
+    assert band["open"]
+    assert band["title"].endswith(f", still going on at epoch {band['end']}")
+    assert not any(b["open"] for b in state_of(STATES["both-rise"]())["bands"])

@@ -57,19 +57,32 @@ def episode_cards(
         stem = f"{episode.split}-{episode.kind}"
         count[stem] = count.get(stem, 0) + 1
         card_id = f"{stem}-{count[stem]}"
-        made.append((_band(card_id, episode, diagnosis), _card(card_id, recording, episode, diagnosis)))
+        band = _band(card_id, episode, diagnosis, open_end=_goes_on(recording, episode))
+        made.append((band, _card(card_id, recording, episode, diagnosis)))
     return made
 
 
-def _band(card_id: str, episode: Episode, diagnosis: Diagnosis | None) -> Card:
-    """Describe what is drawn over the charts; `label` is what a screen reader says."""
-    title = episode_title(episode)
+def _goes_on(recording: Recording, episode: Episode) -> bool:
+    """Whether a stretch reaches the newest epoch that was analysed of a run that is going on."""
+    series = recording.series(episode.split)
+    running = recording.status == "running" and not episode.retracted
+    return running and bool(series) and series[-1].epoch == episode.end_epoch
+
+
+def _band(card_id: str, episode: Episode, diagnosis: Diagnosis | None, *, open_end: bool) -> Card:
+    """Describe what is drawn over the charts; `label` is what a screen reader says.
+
+    The browser draws a band with an open end on to the newest point, lighter: that it goes on is known up
+    to `end` only.
+    """
+    title = episode_title(episode) + (f", still going on at epoch {episode.end_epoch}" if open_end else "")
     return {
         "id": card_id,
         "split": episode.split,
         "split_word": split_word(episode.split),
         "start": episode.start_epoch,
         "end": episode.end_epoch,
+        "open": open_end,
         "kind": episode.kind,
         "tone": KINDS[episode.kind].tone,
         "quiet": not episode.harmful or episode.kind == "loss_rises_accuracy_falls",
@@ -152,6 +165,8 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
     notes = []
     if episode.start_interval and episode.start_interval[0] != episode.start_interval[1]:
         notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
+    if _goes_on(recording, episode):
+        notes.append("still going on at the newest epoch analysed")
     rows.append(["when", epochs_of(episode), ", ".join(notes)])
     series = recording.series(episode.split)
     n_samples = series[-1].n_samples if series else 0

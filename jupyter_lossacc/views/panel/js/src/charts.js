@@ -68,14 +68,14 @@ export class Charts {
 
   draw() {
     if (!this.width) return;
-    const { bands, references } = this.store.state;
+    const { bands, curves, references } = this.store.state;
     // A little room at the right: the last epoch's point is drawn whole.
     const x = this.view.zoom || [this.full[0], this.full[1] + 0.012 * (this.full[1] - this.full[0])];
     for (const plot of this.plots) {
       const { pane } = plot;
       const lines = references.filter((r) => r.pane === pane).map((r) => r.value);
       plot.draw({ list: this.lists[pane], x, y: this.valueRange(pane, lines), log: pane === 'loss' && this.view.log, references: lines, compared: this.view.compared || [] });
-      placeBands(plot, bands, { links: pane === 'loss', open: this.openCard, onOpen: this.hooks.openCard });
+      placeBands(plot, bands, curves, { links: pane === 'loss', open: this.openCard, onOpen: this.hooks.openCard });
       placeGlyphs(plot, this.store.state, this.lists[pane]);
     }
     this.point(this.epoch);

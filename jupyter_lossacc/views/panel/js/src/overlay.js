@@ -2,7 +2,7 @@
 
 import { el } from './dom.js';
 import { number } from './numbers.js';
-import { crosses } from './series.js';
+import { crosses, goesOn } from './series.js';
 
 /** Shapes of marks; the epoch to keep is a line. */
 export const GLYPHS = { 'triangle-down': '▼', 'triangle-up': '▲', diamond: '◆', keep: '┆' };
@@ -21,9 +21,10 @@ function keyed(layer, group) {
  * Place one link per episode over the plotting area. In the lower chart they are for the mouse only.
  * @param {any} u the `Plot`
  * @param {any[]} bands
+ * @param {any[]} curves what was drawn of each split, perhaps more than was analysed
  * @param {{links: boolean, open: string|null, onOpen: (id: string) => void}} how
  */
-export function placeBands(u, bands, { links, open, onOpen }) {
+export function placeBands(u, bands, curves, { links, open, onOpen }) {
   const held = bands.some((b) => b.split === 'val');
   const have = keyed(u.layer, 'band');
   const { width } = u;
@@ -44,6 +45,29 @@ export function placeBands(u, bands, { links, open, onOpen }) {
     a.style.left = `${left}px`;
     a.style.width = `${Math.max(MIN_BAND, to - left)}px`;
     if (links && !a.hidden) placeTag(a.firstChild, left, width, lanes);
+  }
+  for (const gone of have.values()) gone.remove();
+  placeRests(u, held ? bands.filter((b) => b.split === 'val') : bands, curves, onOpen);
+}
+
+/** Draw bands that were open at their end on to the newest point, lighter: nobody has looked at that yet. */
+function placeRests(u, bands, curves, onOpen) {
+  const have = keyed(u.layer, 'rest');
+  for (const band of bands) {
+    const newest = goesOn(band, curves);
+    if (newest == null) continue;
+    let rest = have.get(band.id);
+    have.delete(band.id);
+    if (!rest) {
+      rest = el('span', { 'data-id': band.id, 'data-group': 'rest', 'aria-hidden': 'true', onclick: () => onOpen(band.id) });
+      u.layer.prepend(rest); // below the bands and their labels
+    }
+    const left = Math.max(0, u.left(band.end));
+    const width = Math.min(u.width, u.left(newest)) - left;
+    rest.className = `rest tone-${band.tone} kind-${band.kind}`;
+    rest.title = `Going on at epoch ${band.end}; the epochs since then are not analysed yet.`;
+    rest.hidden = width <= 0;
+    Object.assign(rest.style, { left: `${left}px`, width: `${width}px` });
   }
   for (const gone of have.values()) gone.remove();
 }

@@ -202,7 +202,7 @@ export class PanelView {
     const { bands, cards, advice, compare } = this.state;
     const chip = (id, text, classes, title) =>
       el('li', {}, el('a', { href: `#card-${id}`, class: `chip ${classes}`, title, 'data-key': `chip-${id}`, 'aria-expanded': String(this.choice.card === id), onclick: (e) => (e.preventDefault(), this.open(id, true)) }, text));
-    const items = bands.map((b) => chip(b.id, [el('b', {}, b.short), el('span', {}, `${b.split_word} ${b.start}–${b.end}`)], `tone-${b.tone} kind-${b.kind}${b.retracted ? ' retracted' : ''}`, b.title));
+    const items = bands.map((b) => chip(b.id, [el('b', {}, b.short), el('span', {}, `${b.split_word} ${b.open ? `since ${b.start}` : `${b.start}–${b.end}`}`)], `tone-${b.tone} kind-${b.kind}${b.retracted ? ' retracted' : ''}`, b.title));
     const run = cards.find((c) => c.id === 'run');
     if (run) items.push(chip('run', [el('b', {}, 'whole run'), el('span', {}, run.brief)], run.tone, run.title));
     if (advice?.epoch != null) items.push(chip('keep', [el('b', {}, 'which epoch to keep'), el('span', {}, String(advice.epoch))], 'tone-none'));

@@ -75,6 +75,8 @@ function overlay(plot, sheet, [dx, dy], background) {
         sheet.parts.push(svg('rect', { x: left, y: top, width: tag.offsetWidth, height: tag.offsetHeight, rx: 3, fill: background, stroke: edge }));
         sheet.put(tag.textContent, left + 9, top + 13, { weight: 600 });
       }
+    } else if (node.dataset.group === 'rest') {
+      behind.push(svg('rect', { x, y: dy, width: node.offsetWidth, height: plot.height, fill: style.borderRightColor, 'fill-opacity': 0.05 }));
     } else if (/^line/.test(node.className)) {
       const short = node.classList.contains('rate');
       sheet.parts.push(svg('line', { x1: x, x2: x, y1: dy + (short ? plot.height - 14 : 0), y2: dy + plot.height, stroke: style.borderLeftColor, 'stroke-width': 2, 'stroke-dasharray': '2 3' }));

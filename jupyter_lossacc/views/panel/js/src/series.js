@@ -72,6 +72,12 @@ export function seriesOf(state, steps, pane, overlay) {
   return list;
 }
 
+/** Where the newest point of an open band's split lies, if points came after what was analysed; else null. */
+export function goesOn(band, curves) {
+  const newest = band.open ? curves.find((c) => c.id === band.split)?.x.at(-1) : null;
+  return newest > band.end ? newest : null;
+}
+
 /** Range of the epoch axis: whole epochs, so that it does not creep with every batch. */
 export function xRange(list) {
   let low = Infinity;

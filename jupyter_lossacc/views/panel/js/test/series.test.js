@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { crosses, nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
+import { crosses, goesOn, nearestEpoch, seriesOf, splitFinite, valueAt, xRange, yRange } from '../src/series.js';
 
 test('a value that is not finite becomes a mark at the last finite one', () => {
   const { y, broken } = splitFinite([1, 2, 3, 4, 5], [1.5, 'nan', 'nan', 0.5, 'inf']);
@@ -55,4 +55,12 @@ test('a label finds out whether a curve passes through its place, between its po
   assert.ok(crosses({ x: [3], y: [50] }, plot, box));
   assert.ok(!crosses({ x: [0, 10], y: [null, 50] }, plot, box)); // it begins right of the box
   assert.ok(!crosses({ x: [5, 10], y: [50, 50] }, plot, box));
+});
+
+test('a band that is open at its end goes on to the newest point of its split, and no other', () => {
+  const curves = [{ id: 'train', x: [1, 2, 3, 4, 5] }, { id: 'val', x: [1, 2, 3, 4] }];
+  assert.equal(goesOn({ open: true, split: 'val', end: 3 }, curves), 4);
+  assert.equal(goesOn({ open: true, split: 'val', end: 4 }, curves), null);
+  assert.equal(goesOn({ open: false, split: 'val', end: 3 }, curves), null);
+  assert.equal(goesOn({ open: true, split: 'test', end: 3 }, curves), null);
 });
