@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from jupyter_lossacc.causes.wording import trained_support
 from jupyter_lossacc.stats.descent import LONG, Descent, describe_descent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jupyter_lossacc.records import Evidence, Recording
 
 __all__ = [
@@ -29,11 +32,23 @@ __all__ = [
 SMALL_BATCH = 8.0  # up to here the noise of a batch is the first suspect
 LEARNED = 0.05  # of accuracy above the base rate
 LARGE_BATCH = 32.0  # from here on the learning rate is
+_latest: list[tuple[Callable[[], Recording | None], Descent | str]] = [(lambda: None, "")]  # of which run
 LIKELIHOODS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 
 
 def descent_of(recording: Recording) -> Descent | str:
-    """Describe the training loss of a run, or say why that cannot be done."""
+    """Describe the training loss of a run, or say why that cannot be done.
+
+    Three causes ask one after the other; of a long run the answer takes milliseconds.
+    """
+    of, found = _latest[0]
+    if of() is not recording:
+        found = _described(recording)
+        _latest[0] = (ref(recording), found)
+    return found
+
+
+def _described(recording: Recording) -> Descent | str:
     steps = recording.steps
     if not len(steps.get("loss", ())):
         return "No optimiser steps were recorded."

@@ -39,6 +39,7 @@ SHORT_PASS = 0.05  # seconds: writing takes 10 to 20 milliseconds, be it one pas
 WRITING_GRACE = 0.5
 WRITING_SHARE = 0.05
 LATEST = 1.0
+POINTS_EVERY = 0.5  # seconds: no point of a curve waits longer to be drawn
 MAX_BEHIND = 256  # short passes that may be on their way to the disk
 # A training waits for a disk that is slower than its passes so many seconds, then for this share of its time.
 WAITING_GRACE = 5.0
@@ -64,7 +65,7 @@ class View(Protocol):
         """Take how far the loop is (training thread: must be cheap)."""
 
     def passed(self, recording: Callable[[], Recording]) -> None:
-        """Take note of a new pass; `recording` makes a snapshot if one is wanted (clerk's thread)."""
+        """Take note of new passes; `recording` makes a snapshot if one is wanted (clerk's thread)."""
 
     def update(self, findings: Findings) -> None:
         """Show what is known now (analyst's thread)."""
@@ -120,7 +121,9 @@ class Desk:
         self._data: dict[str, Callable[[], object]] = {}  # weak: see `Pass.data`
         self._evaluated = True  # since the training pass before
         self._said = Memory()
-        self._analyst = Analyst(self._analyse, self._glance, on_error) if view.live else None
+        self._drawn = -math.inf
+        self._n_steps = 0
+        self._analyst = Analyst(self._analyse, self._glance, on_error, self._step) if view.live else None
 
     @property
     def path(self) -> Path | None:
@@ -155,6 +158,7 @@ class Desk:
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
         """Keep and show optimiser steps."""
+        self._n_steps += len(columns["step"])
         self._shown(partial(self.view.steps, columns))
         self._clerk.do(lambda: self._keep_steps(columns))
 
@@ -234,11 +238,23 @@ class Desk:
                 series = recording.series(summary.split)
                 self._stored(lambda writer: keep_best(writer, series, summary.epoch, weights))
         if self._analyst is not None:
-            self.view.passed(self.ledger.recording)
+            wait = self._drawn + POINTS_EVERY - time.monotonic()
+            if wait > 0:  # what ends within a moment is drawn together
+                self._clerk.later(self._draw_points, wait)
+            else:
+                self._draw_points()
             # An evaluation follows most training passes in a moment, and is read together with them.
             if summary.split != "train" or not self._evaluated:
                 self._analyst.wake()
             self._evaluated = summary.split != "train"
+
+    def _step(self) -> float:
+        """Seconds of a step so far, evaluations included."""
+        return (time.monotonic() - self._began) / max(self._n_steps, 1)
+
+    def _draw_points(self) -> None:
+        self._drawn = time.monotonic()
+        self.view.passed(self.ledger.recording)
 
     def _delay(self) -> float:
         """Seconds that a pass may wait for others to be written with."""

@@ -25,6 +25,9 @@ DUTY = 0.03
 SAVED = 0.5
 FAST = 0.1
 GLANCES = 0.01  # share of the time for glances while nothing is left
+# Long steps compute without Python's lock. Of a step shorter than this the analysis takes its seconds one to
+# one, so its shares are as much smaller, down to this part of them.
+LONG_STEP, LEAST = 0.01, 0.25
 SHORTEST, LONGEST = 0.25, 20.0  # seconds between two looks at the records
 
 
@@ -104,6 +107,8 @@ class Analyst:
         Says, for much less, whether there is something that the reader should not wait for.
     on_error : callable
         Called with the exception of either.
+    step : callable, optional
+        Gives the seconds that a step of the training takes.
     """
 
     def __init__(
@@ -111,7 +116,9 @@ class Analyst:
         analyse: Callable[[], None],
         glance: Callable[[], bool],
         on_error: Callable[[BaseException], None],
+        step: Callable[[], float] = lambda: LONG_STEP,
     ) -> None:
+        self._step = step
         self._analyse = analyse
         self._glance = glance
         self._on_error = on_error
@@ -138,6 +145,7 @@ class Analyst:
                 return
             self._news.clear()
             began = time.thread_time()
+            part = min(1.0, max(LEAST, self._step() / LONG_STEP))
             share = FAST
             try:
                 if saved > 0 or (saved > -SAVED and self._glance()):
@@ -149,6 +157,6 @@ class Analyst:
                 with suppress(Exception):
                     self._on_error(error)
             spent = time.thread_time() - began
-            self._end.wait(min(max(spent / share, SHORTEST), LONGEST))
+            self._end.wait(min(max(spent / (part * share), SHORTEST), LONGEST))
             now = time.monotonic()
-            saved, since = min(SAVED, saved - spent + DUTY * (now - since)), now
+            saved, since = min(SAVED, saved - spent + part * DUTY * (now - since)), now

@@ -169,7 +169,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
     broken, growth = _break(loss, norm)
     if len(epochs) < 8 and broken < 0:
         return None
-    groups = [np.flatnonzero(index == i) for i in range(len(epochs))]
+    groups = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
     size = np.asarray(steps["n_samples"], np.float64)
     mean = np.array([np.average(loss[g], weights=np.maximum(size[g], 1)) for g in groups])
     ratio = np.asarray(steps["update_ratio"], np.float64)
@@ -179,7 +179,9 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
     quarter = max(len(mean) // 4, 1)
     last, second = float(np.median(mean[-quarter:])), float(np.median(mean[quarter : 2 * quarter]))
     late = mean[len(mean) // 5 :]
-    move = np.diff(late)
+    with np.errstate(invalid="ignore"):  # a loss that is infinite all along moves by no number
+        move = np.diff(late)
+        backward = float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300))
     return Descent(
         loss=mean,
         scale=scale,
@@ -188,7 +190,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         above_chance=last / chance if chance > 0 else float("inf"),
         progress=last / second if second else float("nan"),
         rise_share=float((move > 0.02 * np.abs(late[:-1])).mean()) if len(move) else float("nan"),
-        backward=float(np.clip(move, 0, None).sum() / max(np.abs(move).sum(), 1e-300)),
+        backward=backward,
         fall_z=_trend_z(mean[len(mean) // 2 :]),
         gradient_cv=_median([_cv(norm[g]) for g in _alive(steps, groups)]),
         update_ratio=_median(ratio[len(loss) // 2 :]),

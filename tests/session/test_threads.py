@@ -1,15 +1,20 @@
 """How much of the time the analysis beside a training takes."""
 
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from jupyter_lossacc.session import Recorder, threads
+from jupyter_lossacc.records import Recording
+from jupyter_lossacc.session import Recorder, desk, threads
+from jupyter_lossacc.session.ledger import Ledger
 from jupyter_lossacc.session.options import Options
 from jupyter_lossacc.views.live import Findings
 from jupyter_lossacc.views.plain import NoView
 from tests.digits import Training
+from tests.views.states import simulate
 
 
 class Clock(threading.Event):
@@ -47,6 +52,7 @@ def analyses(
     wall: float,
     until: float,
     seen: Callable[[float], bool] = lambda now: False,
+    step: float = 0.1,
 ) -> Clock:
     """Analyse as often as the budget allows, with news at any time; `seen` is what a glance sees when."""
     clock = Clock(until)
@@ -56,7 +62,9 @@ def analyses(
         clock.cpu += cpu / 10
         return seen(clock.now)
 
-    analyst = threads.Analyst(lambda: clock.compute(cpu, wall), glance, lambda error: pytest.fail(str(error)))
+    analyst = threads.Analyst(
+        lambda: clock.compute(cpu, wall), glance, lambda error: pytest.fail(str(error)), lambda: step
+    )
     analyst._end, clock.news = clock, analyst.wake
     analyst.wake()
     analyst._thread.join(20)
@@ -72,6 +80,18 @@ def test_a_short_training_is_analysed_often_and_a_long_one_takes_its_share(
     assert early.cpu <= threads.SAVED + (threads.DUTY + threads.GLANCES) * early.now + 0.05
     long = analyses(monkeypatch, cpu=0.05, wall=0.1, until=600)
     assert 0.9 * threads.DUTY * 600 <= long.cpu <= threads.SAVED + threads.DUTY * 600 + 0.1
+
+
+def test_where_steps_are_short_the_analysis_takes_as_much_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seconds are the training's there: nothing that it computes runs beside a step."""
+    for step, part in ((0.005, 0.5), (0.0001, threads.LEAST)):
+        clock = analyses(monkeypatch, cpu=0.03, wall=0.03, until=10, step=step)
+        assert clock.cpu <= part * threads.FAST * clock.now + 0.06
+        assert len(clock.ends) >= 5
+        long = analyses(monkeypatch, cpu=0.05, wall=0.1, until=3000, step=step)
+        assert (
+            0.9 * part * threads.DUTY * 3000 <= long.cpu <= threads.SAVED + part * threads.DUTY * 3000 + 0.1
+        )
 
 
 def test_what_a_glance_sees_is_analysed_at_once_on_credit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +135,30 @@ def test_nothing_is_said_before_the_evaluation_that_follows_a_training_pass() ->
         Training(epochs=3).run()
     assert view.splits
     assert all("val" in seen for seen in view.splits)
+
+
+class Drawing(NoView):
+    live = True
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[float, int]] = []
+
+    def passed(self, recording: Callable[[], Recording]) -> None:
+        self.drawn.append((time.monotonic(), len(recording().summaries)))
+
+
+def test_every_point_is_drawn_within_half_a_second_and_points_travel_together() -> None:
+    """A short evaluation used to wait for the pass after it, however far that was."""
+    run, view = simulate(epochs=6, samples=30, steps=3), Drawing()
+    clerk = threads.Clerk(lambda error: pytest.fail(str(error)))
+    made = desk.Desk(Ledger(run.build().info), clerk, view, None, keep="none", on_error=pytest.fail)
+    for passed in run.passes:
+        clerk.do(partial(made._keep_pass, passed, None))
+    clerk.wait(5)
+    began = time.monotonic()
+    while time.monotonic() - began < 5 and view.drawn[-1][1] < 12:
+        time.sleep(0.02)
+    assert [n for _, n in view.drawn] == [1, 12]
+    assert view.drawn[1][0] - view.drawn[0][0] < desk.POINTS_EVERY + 0.4
+    made.rest()
+    clerk.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
@@ -56,14 +55,17 @@ def thinned(
     if n <= limit:
         return x, y
     edges = np.linspace(0, n, max(1, (limit - 1) // 3) + 1).astype(int)
-    keep = {n - 1}
-    for start, stop in pairwise(edges.tolist()):
-        part = y[start:stop]
-        finite = np.isfinite(part)
-        if finite.any():
-            keep.add(start + int(np.argmin(np.where(finite, part, np.inf))))
-            keep.add(start + int(np.argmax(np.where(finite, part, -np.inf))))
-        if not finite.all():
-            keep.add(start + int(np.argmin(finite)))
-    rows = np.array(sorted(keep))
+    starts, stretch = edges[:-1], np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    finite = np.isfinite(y)
+    kept = [np.array([n - 1]), _first_of_each(~finite, stretch)]
+    for extreme, fill in ((np.minimum, np.inf), (np.maximum, -np.inf)):
+        found = extreme.reduceat(np.where(finite, y, fill), starts)
+        kept.append(_first_of_each(finite & (y == found[stretch]), stretch))
+    rows = np.unique(np.concatenate(kept))
     return x[rows], y[rows]
+
+
+def _first_of_each(chosen: NDArray[np.bool_], stretch: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first chosen row of every stretch that has one."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.unique(stretch[rows], return_index=True)[1]]

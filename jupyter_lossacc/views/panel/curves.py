@@ -59,7 +59,13 @@ class Positions:
 
     def of_steps(self, epochs: Floats, steps: Floats) -> Floats:
         """Positions of all steps, shape (n_steps,)."""
-        return np.array([self.of(int(e), s) for e, s in zip(epochs, steps, strict=True)], dtype=np.float64)
+        known = np.array(sorted(self._first))
+        if not len(known):
+            return epochs.astype(np.float64)
+        at = np.minimum(np.searchsorted(known, epochs), len(known) - 1)
+        first, count = (np.array([of[e] for e in known.tolist()]) for of in (self._first, self._count))
+        x = epochs - 1 + np.clip((steps - first[at] + 1) / count[at], 0.0, 1.0)
+        return np.where((known[at] == epochs) & (epochs != 0), x, epochs)
 
 
 def _passes(recording: Recording, split: str) -> list[EpochSummary]:

@@ -23,7 +23,7 @@ from jupyter_lossacc.views.panel.pairs import pair_card
 from jupyter_lossacc.views.panel.points import new_points
 from jupyter_lossacc.views.panel.rows import Packed, RowFeed, pass_rows
 from jupyter_lossacc.views.panel.state import panel_state
-from jupyter_lossacc.views.panel.widget import INTERVAL, Answer, Panel
+from jupyter_lossacc.views.panel.widget import Answer, Panel
 from jupyter_lossacc.views.plain import NoView
 from jupyter_lossacc.views.text import summary
 
@@ -59,7 +59,6 @@ class PanelView(NoView):
         self._save = save
         self._stop, self._stop_later = stop, stop_later
         self._panel: Panel | None = None
-        self._drawn = 0.0
         self._handles: list[Any] = []
         self._rows = RowFeed()
         self.run_id = ""
@@ -75,7 +74,7 @@ class PanelView(NoView):
         self._handles.append(display(self._panel, display_id=True))
 
     def steps(self, columns: Mapping[str, Floats]) -> None:
-        """Draw new optimiser steps, at most four times a second."""
+        """Draw new optimiser steps, at most twice a second."""
         if self._panel is not None:
             self._panel.push_steps(columns)
 
@@ -85,10 +84,8 @@ class PanelView(NoView):
             self._panel.push_progress(split, epoch, step, batch, n_batches)
 
     def passed(self, recording: Callable[[], Recording]) -> None:
-        """Draw the new point, at most four times a second; the conclusions follow when they are ready."""
-        now = time.monotonic()
-        if self._panel is not None and now - self._drawn >= INTERVAL:
-            self._drawn = now
+        """Draw the new points; the conclusions follow when they are ready."""
+        if self._panel is not None:
             so_far = recording()
             if not self._panel.push_points(partial(new_points, so_far)):
                 self._panel.push_curves(curves(so_far, Positions(so_far)))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERVAL", "Answer", "Panel"]
 
-INTERVAL = 0.25  # seconds between live messages; at every step they would triple a short step's time
+INTERVAL = 0.5  # seconds between live messages; at every step they would triple a short step's time
 Answer = Callable[[Mapping[str, Any]], Any]
 MAX_STEPS = 110  # per live message, which stays below a kilobyte
 RATE_WINDOW = 5.0  # seconds over which throughput is averaged
