@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from itertools import takewhile
+from math import isfinite, isinf
 from typing import TYPE_CHECKING
 
 from jupyter_lossacc.views.words import (
@@ -83,11 +84,21 @@ def headline(recording: Recording, episodes: Sequence[Episode], diagnoses: Seque
 def _broken(recording: Recording) -> str:
     for split in recording.splits():
         series = recording.series(split)
-        if series and not isfinite(series[-1].reported_loss):
-            first = next(s.epoch for s in series if not isfinite(s.reported_loss))
-            value = number(series[-1].reported_loss)
-            where = capitalized(split_word(split))
-            return f"{where} loss is {value} since epoch {first}: training has broken down there."
+        since = list(takewhile(lambda s: not isfinite(s.reported_loss), reversed(series)))
+        if not since:
+            continue
+        where, value = capitalized(split_word(split)), number(since[0].reported_loss)
+        said = f"{where} loss is {value} since epoch {since[-1].epoch}"
+        trained = recording.series("train")
+        if (
+            isinf(since[0].reported_loss)
+            and split != "train"
+            and trained
+            and isfinite(trained[-1].reported_loss)
+        ):
+            # One sample that was given no chance at all is enough; the weights may be in order.
+            return f"{said}, while training loss is finite: some sample's loss is too large for a number."
+        return f"{said}: training has broken down there."
     return ""
 
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "NOT_FINITE",
     "STATUSES",
     "VERDICTS",
     "Kind",
     "asked",
+    "calibrated_word",
     "capitalized",
     "cause_title",
     "class_name",
@@ -34,7 +36,9 @@ __all__ = [
     "evidence_words",
     "here",
     "interval",
+    "is_weighted",
     "limits_of",
+    "loss_meant",
     "loss_unit",
     "measured",
     "movement",
@@ -105,6 +109,7 @@ _DIFFERENCE = re.compile(r"\bchange\b(?! factor)|^(rise|contribution)\b|\babove 
 _BOUND = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=[\d.])")
 
+NOT_FINITE = "not finite"
 SMALLEST_SHARE = 1e-5  # what rounding leaves behind is no fact to be told with an exponent
 
 _SPLITS = {
@@ -141,13 +146,15 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """Write a difference: always with its sign.
+    """Write a difference: always with its sign. Between losses that are infinite there is none.
 
     Examples
     --------
-    >>> signed(0.235), signed(-2)
-    ('+0.235', '−2')
+    >>> signed(0.235), signed(-2), signed(float("nan"))
+    ('+0.235', '−2', 'not finite')
     """
+    if isnan(value):
+        return NOT_FINITE
     return ("+" if value > 0 else "") + number(value, digits)
 
 
@@ -243,7 +250,8 @@ def measured(estimate: Estimate) -> str:
     '+2.5 points'
     """
     scale, unit = _scaled(estimate.unit)
-    return f"{signed(scale * estimate.value)} {unit}".strip()
+    said = signed(scale * estimate.value)
+    return said if said == NOT_FINITE else f"{said} {unit}".strip()
 
 
 def interval(estimate: Estimate) -> str:
@@ -273,6 +281,23 @@ def loss_unit(recording: Recording) -> str:
     if isclose(newest.reported_loss, newest.nll, rel_tol=1e-3):
         return "nats"
     return "your criterion" if newest.loss.name == "unknown" else newest.loss.name
+
+
+def is_weighted(recording: Recording) -> bool:
+    """Whether the reported loss counts some classes more than others, so that it is not the mean NLL."""
+    newest = next((s for s in reversed(recording.summaries) if s.complete and s.split != "train"), None)
+    return newest is not None and newest.loss.weighted
+
+
+def calibrated_word(recording: Recording) -> str:
+    """Name the curve of the loss with calibration repaired, in which every sample counts the same."""
+    return "unweighted and calibrated" if is_weighted(recording) else "calibrated"
+
+
+def loss_meant(finding: Finding) -> str:
+    """Name the loss as the sentences of a finding do; "loss" where there is one only."""
+    said = f"{finding.because} {finding.statement}"
+    return next((loss for loss in ("unweighted loss", "weighted loss") if loss in said), "loss")
 
 
 def capitalized(text: str) -> str:

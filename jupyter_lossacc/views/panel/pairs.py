@@ -13,10 +13,10 @@ from jupyter_lossacc.errors import DiagnosisError
 from jupyter_lossacc.stats.estimate import Estimate
 from jupyter_lossacc.stats.resampling import mcnemar
 from jupyter_lossacc.views.panel.cards import evidence_tables
-from jupyter_lossacc.views.words import capitalized, interval, measured, number, split_word
+from jupyter_lossacc.views.words import NOT_FINITE, capitalized, interval, measured, number, split_word
 
 if TYPE_CHECKING:
-    from jupyter_lossacc.records import CheckpointAdvice, Predictions, Recording
+    from jupyter_lossacc.records import CheckpointAdvice, EpochSummary, Predictions, Recording
 
 __all__ = ["compared_split", "named_epochs", "pair_card", "prepared_pairs"]
 
@@ -71,7 +71,11 @@ def pair_card(recording: Recording, split: str, start: int, end: int) -> Card:
     if pair is not None and len(pair[0]):
         loss = _with_interval(loss, pair, "reported_loss")
         accuracy = _with_interval(accuracy, pair, "correct")
-    facts = [["loss", measured(loss), _interval(loss)], ["accuracy", measured(accuracy), _interval(accuracy)]]
+    broken = _broken(first, last)
+    facts = [
+        ["loss", NOT_FINITE if broken else measured(loss), broken or _interval(loss)],
+        ["accuracy", measured(accuracy), _interval(accuracy)],
+    ]
     if pair is not None and len(pair[0]):
         facts.append(_moved(pair))
     name = capitalized(split_word(split))
@@ -92,15 +96,26 @@ def pair_card(recording: Recording, split: str, start: int, end: int) -> Card:
     }
 
 
+def _broken(first: EpochSummary, last: EpochSummary) -> str:
+    """Say which loss is not finite; between such losses there is no difference."""
+    said = [
+        f"{number(s.reported_loss)} at epoch {s.epoch}"
+        for s in (first, last)
+        if not isfinite(s.reported_loss)
+    ]
+    return f"the loss is {' and '.join(said)}" if said else ""
+
+
 def _with_interval(exact: Estimate, pair: tuple[Predictions, Predictions], column: str) -> Estimate:
     """Put Student's interval of the mean paired difference around the difference of the averages.
 
     Not a bootstrap: up to ten pairs are prepared when a cell ends, of 100,000 samples each.
     """
     before, after = (np.asarray(getattr(p, column), np.float64) for p in pair)
-    difference = (after - before)[np.isfinite(after - before)]
+    finite = np.isfinite(before) & np.isfinite(after)
+    difference = after[finite] - before[finite]
     n = len(difference)
-    if n < 2:
+    if n < 2 or not isfinite(exact.value):
         return exact
     half = float(student.ppf(0.975, n - 1) * difference.std(ddof=1) / sqrt(n))
     return Estimate(exact.value, exact.value - half, exact.value + half, exact.unit)

@@ -64,7 +64,8 @@ def _reported_otherwise(recording: Recording, split: str, start: int, end: int, 
         return ""
     return (
         "This is the loss recomputed from the predictions, every sample counting the same; "
-        f"the reported one changed by {signed(reported)}."
+        f"the {'weighted' if last.loss.weighted else 'reported'} one, which is drawn, changed by "
+        f"{signed(reported)}."
     )
 
 
@@ -82,6 +83,7 @@ def waterfall(recording: Recording, split: str, start: int, end: int) -> Table |
             for label, n, change in zip(parts["part"], parts["samples"], changes, strict=True)
         ],
         "total": coded(float(changes.sum())),
+        "loss": "unweighted loss" if recording.summary(split, end).loss.weighted else "loss",
         "start": start,
         "end": end,
     }
@@ -129,9 +131,13 @@ def reliability(first: EpochSummary, last: EpochSummary) -> Table | None:
         }
     found["text"] = (
         "Below the diagonal the model is surer than it is right. On average confidence and accuracy differ "
-        f"by {quantity(first.ece, 'points')} at the start and {quantity(last.ece, 'points')} at the end."
+        f"by {_points(first.ece)} at the start and {_points(last.ece)} at the end."
     )
     return found
+
+
+def _points(error: float) -> str:
+    return quantity(error, "points") if isfinite(error) else "an unknown amount"
 
 
 def _classes(recording: Recording, summary: EpochSummary) -> ClassTable:
@@ -148,7 +154,7 @@ def class_changes(recording: Recording, first: EpochSummary, last: EpochSummary)
         a, b = _classes(recording, first), _classes(recording, last)
     except KeyError:
         return None
-    change = b.nll - a.nll
+    change = _change(a.nll, b.nll)
     order = np.argsort(-np.abs(np.nan_to_num(change)), kind="stable")
     order = order[(b.support[order] > 0) | (b.predicted[order] > 0)]
     shown = order[:MAX_CLASSES]
@@ -165,6 +171,12 @@ def class_changes(recording: Recording, first: EpochSummary, last: EpochSummary)
         "nll_change": coded_list(change[shown], 4),
     }
     return {"columns": columns, "hidden": len(order) - len(shown)}
+
+
+def _change(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """Difference of losses; NaN where both are infinite."""
+    with np.errstate(invalid="ignore"):
+        return after.astype(np.float64) - before
 
 
 def confusions(first: Predictions, last: Predictions) -> Table:
@@ -216,7 +228,7 @@ def samples_table(first: Predictions, last: Predictions, findings: Sequence[Find
         "predicted": [int(c) for c in last.predicted[rows]],
         "nll_start": coded_list(first.nll[rows], 3),
         "nll": coded_list(last.nll[rows], 3),
-        "nll_change": coded_list(last.nll[rows].astype(float) - first.nll[rows], 3),
+        "nll_change": coded_list(_change(first.nll, last.nll)[rows], 3),
         "confidence_start": coded_list(first.confidence[rows], 3),
         "confidence": coded_list(last.confidence[rows], 3),
         "causes": list(named.values()),
@@ -245,7 +257,7 @@ def _named_rows(ids: NDArray[np.int64], findings: Sequence[Finding]) -> dict[int
 def _examples(first: Predictions, last: Predictions, groups: NDArray[np.intp], group: int) -> list[int]:
     """Rows of a group whose loss moved most."""
     rows = np.flatnonzero(groups == group)
-    moved = np.abs(np.nan_to_num(last.nll[rows].astype(float) - first.nll[rows]))
+    moved = np.abs(np.nan_to_num(_change(first.nll, last.nll)[rows]))
     return [int(r) for r in rows[np.argsort(-moved, kind="stable")[:PER_GROUP]]]
 
 
