@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 
 import pytest
@@ -87,6 +89,18 @@ def test_what_is_left_out_is_said():
     assert len(frozen.embedded_json(slim).encode()) < len(frozen.embedded_json(state).encode())
     assert "leaves out" in slim["limits"][-1]
     assert frozen.trimmed(state, 10**9) is state
+
+
+def test_pages_travel_packed_and_few_are_left_out_before_others():
+    state = state_of(STATES["both-rise"]())
+    html = frozen.frozen_bundle(state, PNG)["text/html"]
+    packed = re.search(r'"packed_pages":"([^"]+)"', html)[1]
+    assert json.loads(zlib.decompress(base64.b64decode(packed))) == state["pages"]
+    assert len(packed) < 0.45 * len(json.dumps(state["pages"]))
+    verdicts = {c["id"]: c["verdict"] for card in state["cards"] for c in card["causes"]}
+    named = {k for k, v in verdicts.items() if v == "supported"} | {c["kind"] for c in state["cards"][:-1]}
+    few, some = (set(frozen.trimmed(state, room)["pages"]) for room in (60_000, 105_000))
+    assert named & set(state["pages"]) == few < some < set(state["pages"])
 
 
 def test_a_standalone_page_needs_nothing_from_elsewhere():

@@ -11,6 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
+from jupyter_lossacc.views.figures import figure_png
+from jupyter_lossacc.views.panel.frozen import standalone_html
+from tests.views.states import STATES, state_of
+
 pytestmark = pytest.mark.browser
 
 ORANGE = {"light": (213, 94, 0), "dark": (255, 154, 82)}  # the validation curve
@@ -167,6 +171,15 @@ def test_the_explanation_opens_in_place_and_leads_back(open_gallery):
     expect(box.get_by_role("heading", name="Why it happens")).to_be_visible()
     box.get_by_role("button", name="Back to the card").click()
     expect(link).to_be_focused()
+
+
+def test_a_saved_page_unpacks_its_explanations(open_page, tmp_path):
+    shown = STATES["both-rise"]()
+    saved = tmp_path / "saved.html"
+    saved.write_text(standalone_html(state_of(shown), figure_png(*shown.arguments)), encoding="utf-8")
+    page = open_page(saved.as_uri())
+    page.get_by_role("link", name="Read about it: Over-confidence").first.click()
+    expect(page.get_by_role("heading", name="Why it happens")).to_be_visible()
 
 
 def test_tabs_follow_the_arrow_keys(open_gallery):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ __all__ = ["BUDGET", "SaveMode", "frozen_bundle", "plain_text", "standalone_html
 SaveMode = Literal["html", "static", "none"]
 State = Mapping[str, Any]
 BUDGET = 250_000  # bytes of one output: notebooks are committed and mailed
+_SPARE = ("not_tested", "rejected", "undecided")  # whose pages are left out, in this order
 MANY_EPOCHS = 400  # points per curve that a narrow room leaves
 
 
@@ -75,9 +78,16 @@ def _script(element: str, state: State) -> str:
     # Where anything fails, the picture and the text stay.
     return (
         f"<script>(()=>{{{inline_script()}\n"
-        f"lossaccPanel.embed(document.getElementById({json.dumps(element)}),{embedded_json(state)})"
+        f"lossaccPanel.embed(document.getElementById({json.dumps(element)}),{_payload(state)})"
         "})()</script>"
     )
+
+
+def _payload(state: State) -> str:
+    """Write the state with its pages compressed: they are half of it, and nobody reads them at once."""
+    pages = json.dumps(state["pages"], ensure_ascii=False, separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(pages.encode(), 9)).decode()
+    return embedded_json({**state, "pages": {}, "packed_pages": packed})
 
 
 def embedded_json(state: State) -> str:
@@ -97,7 +107,7 @@ def trimmed(state: State, room: int) -> State:
     """
     steps: tuple[Callable[[State], State], ...] = (
         _fewer_steps,
-        _fewer_pages,
+        partial(_fewer_pages, room=room),
         _fewer_rows,
         _slim_pairs,
         _fewer_epochs,
@@ -105,7 +115,7 @@ def trimmed(state: State, room: int) -> State:
     )
     slim = state
     for cut in steps:
-        if _size(embedded_json(slim)) <= room:
+        if _size(_payload(slim)) <= room:
             break
         slim = cut(slim)
     if slim is state:
@@ -119,10 +129,16 @@ def _fewer_steps(state: State) -> State:
     return {**state, "steps": {k: v[::stride] for k, v in state["steps"].items()}}
 
 
-def _fewer_pages(state: State) -> State:
-    needed = {card["kind"] for card in state["cards"] if "kind" in card}
-    needed |= {c["id"] for card in state["cards"] for c in card["causes"] if c["verdict"] == "supported"}
-    return {**state, "pages": {k: v for k, v in state["pages"].items() if k in needed}}
+def _fewer_pages(state: State, room: int) -> State:
+    """Leave out pages until the rest fits, those of rejected causes first; of what is found all stay."""
+    verdicts = {c["id"]: c["verdict"] for card in state["cards"] for c in card["causes"]}
+    spare = [name for verdict in _SPARE for name in state["pages"] if verdicts.get(name) == verdict]
+    slim = state
+    for name in spare:
+        if _size(_payload(slim)) <= room:
+            break
+        slim = {**slim, "pages": {k: v for k, v in slim["pages"].items() if k != name}}
+    return slim
 
 
 def _fewer_rows(state: State) -> State:

@@ -28,6 +28,13 @@ function render({ model, el }) {
   return () => view.destroy();
 }
 
+/** Pages as `frozen.py` packs them; null where the browser cannot: then the links to them are not there. */
+async function unpack(packed) {
+  if (!packed || !globalThis.DecompressionStream) return null;
+  const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).json();
+}
+
 /**
  * Show a finished run in a page: what stood in the element stays when anything fails.
  * @param {HTMLElement|null} element
@@ -41,7 +48,9 @@ function embed(element, state) {
   try {
     const before = [...element.childNodes];
     element.append(box);
-    new PanelView(model, new Store(state), box);
+    const store = new Store(state);
+    new PanelView(model, store, box);
+    unpack(state.packed_pages).then((pages) => pages && store.receive({ t: 'delta', set: { pages }, grow: {} }));
     for (const node of before) node.remove();
   } catch (error) {
     box.remove();
