@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jupyter_lossacc.causes.cause import (
     Cause,
@@ -16,10 +17,12 @@ from jupyter_lossacc.causes.cause import (
     percent,
     rounded,
     share_text,
+    signed,
     spoken,
 )
 from jupyter_lossacc.causes.threshold import moved_threshold
 from jupyter_lossacc.causes.wording import (
+    CLASS_TASKS,
     Followed,
     follow_classes,
     name_classes,
@@ -39,11 +42,11 @@ from jupyter_lossacc.records import (
 from jupyter_lossacc.stats.transitions import share_of_change
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from jupyter_lossacc.stats.estimate import Estimate
 
 __all__ = ["CAUSE", "examine", "rare_classes"]
+
+Floats = NDArray[np.float64]
 
 MIN_RATIO = 3.0  # largest to smallest class; below it the classes count as balanced
 MIN_RARE = 20  # evaluated samples of rare classes; fewer say little about them
@@ -55,7 +58,8 @@ MOST_SAMPLES = 50
 class Rare:
     """What the rare classes did between the two ends of a window.
 
-    Losses and recalls are means over the samples of rare classes, at start and end.
+    Losses and recalls are means over the samples of rare classes, at start and end. `change` is that of the
+    explained loss: the one that is drawn, with the criterion's class weights, where they are known.
     """
 
     classes: NDArray[np.intp]
@@ -68,6 +72,9 @@ class Rare:
     recall: tuple[float, float]
     other_recall: tuple[float, float]
     other_loss: tuple[float, float]
+    weights: Floats | None  # of the classes; None where the explained loss is the unweighted one
+    change: float  # of the explained loss
+    carried: float  # of that, by the rare classes
 
     @property
     def threshold(self) -> float:
@@ -125,12 +132,39 @@ def _mean(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     return float(values[mask].mean(dtype=np.float64)) if mask.any() else float("nan")
 
 
-def _measure(before: Predictions, after: Predictions, support: NDArray[np.int64], levels: bool) -> Rare:
+def _class_weights(w: Window, before: Predictions, after: Predictions) -> Floats | None:
+    """Weights that give the drawn loss at both ends from the samples' own; None where there are none such."""
+    first, last = w.start.loss, w.end.loss
+    if not last.weighted or not np.array_equal(first.class_weights, last.class_weights):  # type: ignore[arg-type]
+        return None
+    weights = np.asarray(last.class_weights, np.float64)
+    if last.task not in CLASS_TASKS or after.targets.max() >= len(weights):
+        return None
+    for summary, p in ((w.start, before), (w.end, after)):
+        made = float(np.mean(_factors(weights, p.targets, last.reduction) * p.nll))
+        if not abs(made - summary.reported_loss) <= 0.02 * abs(summary.reported_loss):
+            return None
+    return weights
+
+
+def _factors(weights: Floats | None, targets: NDArray[np.int32], reduction: str) -> Floats:
+    """How much more than an equal part each sample counts in the loss."""
+    if weights is None:
+        return np.ones(len(targets))
+    factors = weights[targets]
+    return factors if reduction in ("sum", "none") else factors / factors.mean()
+
+
+def _measure(
+    w: Window, before: Predictions, after: Predictions, support: NDArray[np.int64], levels: bool
+) -> Rare:
     """Compare the rare classes with the others; `levels` asks about the loss itself, not its change."""
     classes = rare_classes(support)
     mask = np.isin(after.targets, classes)
-    loss = after.nll.astype(np.float64)
-    change = loss - before.nll
+    weights = _class_weights(w, before, after)
+    factors = _factors(weights, after.targets, w.end.loss.reduction)
+    loss = factors * after.nll
+    change = loss - factors * before.nll
     mine, total = (loss, loss) if levels else (change, change)
     n = int(mask.sum())
     spread = change[mask].std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
@@ -145,13 +179,16 @@ def _measure(before: Predictions, after: Predictions, support: NDArray[np.int64]
         other_loss=(_mean(before.nll, ~mask), _mean(after.nll, ~mask)),
         recall=(_mean(before.correct, mask), _mean(after.correct, mask)),
         other_recall=(_mean(before.correct, ~mask), _mean(after.correct, ~mask)),
+        weights=weights,
+        change=w.loss_change if weights is None else w.end.reported_loss - w.start.reported_loss,
+        carried=float(np.where(mask, change, 0.0).mean()),
     )
 
 
 def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> Finding:
     w, before, after = followed
     stuck = episode.kind == "accuracy_stuck_loss_high"
-    rare = _measure(before, after, support, levels=stuck)
+    rare = _measure(w, before, after, support, levels=stuck)
     n_rare = round(rare.evaluated * len(after))
     if n_rare < MIN_RARE:
         return Finding(
@@ -162,7 +199,7 @@ def _weigh(followed: Followed, episode: Episode, support: NDArray[np.int64]) -> 
         )
     return Finding(
         cause=CAUSE.id,
-        verdict=_verdict(rare, w, episode),
+        verdict=_verdict(rare, episode),
         statement=_statement(rare, w, stuck),
         because=_because(rare, w, stuck),
         share=rare.share,
@@ -180,11 +217,19 @@ def _because(rare: Rare, w: Window, stuck: bool) -> str:
     carry = "carries" if rare.classes.size == 1 else "carry"
     return (
         f"{name_classes(w.recording, rare.classes.tolist())}, with {percent(rare.trained)} of the training "
-        f"samples, {carry} {share_text(rare.share)} of the {'loss' if stuck else 'loss change'}"
+        f"samples, {carry} {share_text(rare.share)} of {_what(rare, stuck)}"
     )
 
 
-def _verdict(rare: Rare, w: Window, episode: Episode) -> Verdict:
+def _what(rare: Rare, stuck: bool, split: str = "") -> str:
+    """Name what is shared out; of a weighted criterion it is the loss that is drawn."""
+    split = f"{split} " if split else ""
+    if rare.weights is None:
+        return f"the {split}loss" if stuck else f"the {split}loss change"
+    return f"the weighted {split}loss" if stuck else f"the change of the weighted {split}loss"
+
+
+def _verdict(rare: Rare, episode: Episode) -> Verdict:
     share, bar = rare.share, rare.threshold
     if not np.isfinite(share.value + share.low):
         return "undecided"
@@ -193,7 +238,7 @@ def _verdict(rare: Rare, w: Window, episode: Episode) -> Verdict:
     if episode.kind == "accuracy_stuck_loss_high":
         held = rare.recall[1] < 0.5 * rare.other_recall[1]
         return "supported" if held and share.low > bar else "undecided"
-    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(w.loss_change)
+    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(rare.change)
     if not moved:
         return "undecided"
     if episode.kind == "both_fall" and rare.other_recall[1] >= rare.other_recall[0]:
@@ -205,15 +250,20 @@ def _statement(rare: Rare, w: Window, stuck: bool) -> str:
     who = name_classes(w.recording, rare.classes.tolist())
     have, carry = ("has", "carries") if rare.classes.size == 1 else ("have", "carry")
     head = f"{who[0].upper()}{who[1:]} {have} {percent(rare.trained)} of the training samples and {carry} "
+    what = _what(rare, stuck, spoken(w.split))
     if stuck:
         return (
-            f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss at epoch {w.end.epoch}: only "
+            f"{head}{share_text(rare.share)} of {what} at epoch {w.end.epoch}: only "
             f"{percent(rare.recall[1])} of these samples are found, against {percent(rare.other_recall[1])} "
             "elsewhere."
         )
+    moved, when = "", epochs_of(w)
+    if rare.weights is not None:
+        moved, when = f" ({signed(rare.change)} nats)", f"from epoch {w.start.epoch} to {w.end.epoch}"
+    own = "" if rare.weights is None else ", without weights,"
     return (
-        f"{head}{share_text(rare.share)} of the {spoken(w.split)} loss change {epochs_of(w)}: there the mean "
-        f"loss went from {rounded(rare.loss[0], 2)} to {rounded(rare.loss[1], 2)} (elsewhere "
+        f"{head}{share_text(rare.share)} of {what}{moved} {when}: there the "
+        f"mean loss{own} went from {rounded(rare.loss[0], 2)} to {rounded(rare.loss[1], 2)} (elsewhere "
         f"{rounded(rare.other_loss[0], 2)} to {rounded(rare.other_loss[1], 2)}), while "
         f"{percent(rare.recall[1])} of these samples are found at the end, against "
         f"{percent(rare.other_recall[1])} elsewhere."
@@ -221,15 +271,15 @@ def _statement(rare: Rare, w: Window, stuck: bool) -> str:
 
 
 def _evidence(rare: Rare, w: Window, stuck: bool) -> tuple[Evidence, ...]:
-    bar, what = rare.threshold, "loss" if stuck else "loss change"
+    bar, what = rare.threshold, _what(rare, stuck)
     behind = rare.other_recall[1] > rare.recall[1]
-    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(w.loss_change)
+    moved = abs(rare.z) > MIN_Z and np.sign(rare.z) == np.sign(rare.change)
     carried, z_bar = rare.share.value > bar, f"beyond {MIN_Z:g} in the direction of the mean"
     return (
         evidence("largest to smallest class trained on", rare.ratio, "1", f">= {MIN_RATIO:g}", True),
         evidence("rare classes' share of evaluated samples", rare.evaluated, "share", "", True),
         evidence(
-            f"rare classes' share of the {what}", rare.share.value, "share", f"> {rounded(bar, 2)}", carried
+            f"rare classes' share of {what}", rare.share.value, "share", f"> {rounded(bar, 2)}", carried
         ),
         evidence("rare classes' loss change against its sampling error", rare.z, "z", z_bar, moved),
         evidence("recall of rare classes at the start", rare.recall[0], "share", "", behind),
@@ -247,12 +297,12 @@ def _counterfactual(rare: Rare, w: Window, stuck: bool) -> Counterfactual:
             value=rare.other_loss[1],
             actual=w.end.nll,
         )
-    kept = w.end.nll - rare.evaluated * (rare.loss[1] - rare.loss[0])
+    weighted, actual = ("", w.end.nll) if rare.weights is None else ("weighted ", w.end.reported_loss)
     return Counterfactual(
-        name=f"{spoken(w.split)} loss at epoch {w.end.epoch}, had the rare classes kept their loss of "
-        f"epoch {w.start.epoch}",
-        value=kept,
-        actual=w.end.nll,
+        name=f"{weighted}{spoken(w.split)} loss at epoch {w.end.epoch}, had the rare classes kept their loss "
+        f"of epoch {w.start.epoch}",
+        value=actual - rare.carried,
+        actual=actual,
     )
 
 
@@ -297,14 +347,21 @@ def _samples(rare: Rare, before: Predictions, after: Predictions, stuck: bool) -
 def _overlay(rare: Rare, w: Window) -> dict[int, float] | None:
     """Loss per epoch with the rare classes held at their loss of the first epoch."""
     found: dict[int, float] = {}
-    for summary in w.inside:
-        table = summary.classes
+    tables = [s.classes for s in w.inside]
+    if tables[0] is None:
+        return None
+    held = np.nan_to_num(tables[0].nll[rare.classes].astype(np.float64))
+    for summary, table in zip(w.inside, tables, strict=True):
         if table is None:
             return None
-        counts = table.support[rare.classes]
-        losses = np.where(counts > 0, table.nll[rare.classes], 0.0)
-        part = float(counts @ losses) / summary.n_samples
-        found[summary.epoch] = summary.nll - part + rare.loss[0] * float(counts.sum()) / summary.n_samples
+        counts, total = table.support.astype(np.float64), float(summary.n_samples)
+        if rare.weights is not None:
+            counts *= rare.weights[: len(counts)]
+            total = total if w.end.loss.reduction in ("sum", "none") else float(counts.sum())
+        part = counts[rare.classes]
+        losses = np.where(part > 0, table.nll[rare.classes], held)
+        drawn = summary.nll if rare.weights is None else summary.reported_loss
+        found[summary.epoch] = drawn + float(part @ (held - losses)) / total
     return found
 
 

@@ -71,7 +71,12 @@ class _Curve:
     @property
     def loss(self) -> str:
         """What the loss is called by which epochs are chosen."""
-        return "calibrated loss" if self.calibrated else "loss"
+        return f"{self.plain}calibrated loss" if self.calibrated else f"{self.plain}loss"
+
+    @property
+    def plain(self) -> str:
+        """Says of a criterion with class weights that epochs are not chosen by its own loss."""
+        return "unweighted " if self.passes[-1].loss.weighted else ""
 
 
 def _curve(recording: Recording) -> _Curve | None:
@@ -192,7 +197,9 @@ def _no_epoch(curve: _Curve, best: EpochSummary, *, running: bool) -> str:
 def _reason(curve: _Curve, chosen: int, *, running: bool) -> str:
     best, lowest = curve.passes[chosen], curve.passes[curve.lowest]
     value = curve.chosen_by[chosen]
-    keep = f"Keep epoch {best.epoch}{' so far' if running else ''}: its {spoken(best.split)} loss"
+    keep = (
+        f"Keep epoch {best.epoch}{' so far' if running else ''}: its {curve.plain}{spoken(best.split)} loss"
+    )
     rank = f"is the lowest (accuracy {percent(best.accuracy, 1)})."
     if chosen != curve.lowest:
         rank = (

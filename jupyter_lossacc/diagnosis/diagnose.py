@@ -10,6 +10,7 @@ import numpy as np
 from jupyter_lossacc.causes import CAUSES, overfitting
 from jupyter_lossacc.causes.cause import RISING_LOSS, Cause, default_split, not_tested, percent, window
 from jupyter_lossacc.diagnosis.headline import headline
+from jupyter_lossacc.diagnosis.meant import naming_the_loss
 from jupyter_lossacc.records import Diagnosis, Episode, Finding, Recording
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _diagnosis(
     supported = {f.cause for f in (*facts, *findings) if f.verdict == "supported"}
     if _UNLIKE in supported and _rises_elsewhere(recording, episode):
         supported.remove(_UNLIKE)
-    findings = _contradicted(_explain_away(findings, supported))
+    findings = naming_the_loss(recording, episode, _contradicted(_explain_away(findings, supported)))
     ranked = tuple(sorted(findings, key=_rank))
     if episode is not None:
         limits = limits + _unexplained(episode, ranked, facts)

@@ -64,6 +64,16 @@ class LossInfo:
     ignore_index: int | None = None
     task: str = "multiclass"
 
+    @property
+    def weighted(self) -> bool:
+        """Whether classes count differently, so that the reported loss is not the mean over samples."""
+        weights = self.class_weights
+        return (
+            weights is not None
+            and len(weights) > 1
+            and bool(np.ptp(weights) > 1e-6 * np.max(np.abs(weights)))
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accumulators:

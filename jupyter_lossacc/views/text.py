@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from jupyter_lossacc.records import CheckpointAdvice, Diagnosis, Episode, Finding, Recording
+from jupyter_lossacc.views.losses import loss_meant
 from jupyter_lossacc.views.verdict import advice_line, headline, status_line, with_diagnosis
 from jupyter_lossacc.views.words import (
     VERDICTS,
@@ -140,7 +141,7 @@ def _supported(finding: Finding) -> Iterator[str]:
     yield f"### {cause_title(finding.cause)}"
     share = ""
     if finding.share is not None:
-        share = f" It accounts for {percent(finding.share.value)} of the loss change."
+        share = f" It accounts for {percent(finding.share.value)} of the {loss_meant(finding)} change."
     yield finding.statement + share
     if finding.evidence:
         yield _evidence(finding)

@@ -26,7 +26,6 @@ __all__ = [
     "VERDICTS",
     "Kind",
     "asked",
-    "calibrated_word",
     "capitalized",
     "cause_title",
     "class_name",
@@ -36,9 +35,7 @@ __all__ = [
     "evidence_words",
     "here",
     "interval",
-    "is_weighted",
     "limits_of",
-    "loss_meant",
     "loss_unit",
     "measured",
     "movement",
@@ -281,23 +278,6 @@ def loss_unit(recording: Recording) -> str:
     if isclose(newest.reported_loss, newest.nll, rel_tol=1e-3):
         return "nats"
     return "your criterion" if newest.loss.name == "unknown" else newest.loss.name
-
-
-def is_weighted(recording: Recording) -> bool:
-    """Whether the reported loss counts some classes more than others, so that it is not the mean NLL."""
-    newest = next((s for s in reversed(recording.summaries) if s.complete and s.split != "train"), None)
-    return newest is not None and newest.loss.weighted
-
-
-def calibrated_word(recording: Recording) -> str:
-    """Name the curve of the loss with calibration repaired, in which every sample counts the same."""
-    return "unweighted and calibrated" if is_weighted(recording) else "calibrated"
-
-
-def loss_meant(finding: Finding) -> str:
-    """Name the loss as the sentences of a finding do; "loss" where there is one only."""
-    said = f"{finding.because} {finding.statement}"
-    return next((loss for loss in ("unweighted loss", "weighted loss") if loss in said), "loss")
 
 
 def capitalized(text: str) -> str:

@@ -115,4 +115,4 @@ def test_a_reported_loss_that_moved_otherwise_is_said_beside_the_waterfall():
     ]
     made = tables.waterfall(replace(recording, summaries=tuple(weighted)), "val", 7, 30)
     change = last.reported_loss - first.reported_loss + 1
-    assert made["aside"].endswith(f"the reported one changed by +{change:.2f}.")
+    assert made["aside"].endswith(f"the reported one, which is drawn, changed by +{change:.2f}.")

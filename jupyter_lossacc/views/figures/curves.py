@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jupyter_lossacc.views.figures.canvas import DASHES, SHAPES, Drawn, blank, color_of, dress, legend
+from jupyter_lossacc.views.losses import calibrated_word
 from jupyter_lossacc.views.panel.coding import thinned
 from jupyter_lossacc.views.panel.curves import Positions, best_marks, references
 from jupyter_lossacc.views.verdict import headline, with_diagnosis
-from jupyter_lossacc.views.words import KINDS, epochs_of, loss_unit, short_verdict, split_word
+from jupyter_lossacc.views.words import (
+    KINDS,
+    epochs_of,
+    loss_unit,
+    short_verdict,
+    split_word,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +85,7 @@ def _draw_splits(loss: Axes, accuracy: Axes, run: Drawn, positions: Positions) -
                 shown += values[np.isfinite(values)].tolist()
         repaired = np.array([s.calibrated_nll for s in passes], dtype=np.float64)
         if np.isfinite(repaired).any():
-            label = f"{split_word(split)}, calibrated"
+            label = f"{split_word(split)}, {calibrated_word(run.recording)}"
             _draw_line(
                 loss,
                 x,

@@ -55,13 +55,13 @@ def waterfall(run: Drawn) -> Figure:
         labels.append(f"{bar['label']} ({bar['n']:,})")
         at += bar["value"]
     _bar(ax, run, len(bars), 0.0, data["total"], run.theme.muted)
-    ax.set_yticks(range(len(bars) + 1), [*labels, "loss change"])
+    ax.set_yticks(range(len(bars) + 1), [*labels, f"{data['loss']} change"])
     ax.invert_yaxis()
     ax.axvline(0, color=run.theme.muted, linewidth=0.8)
     ax.use_sticky_edges = False  # bars that end at the limit would be cut there
     ax.margins(x=0.12)
     ax.set_xlabel("nats")
-    _titled(ax, run, "Where the loss change comes from", split, start, end)
+    _titled(ax, run, f"Where the {data['loss']} change comes from", split, start, end)
     return made
 
 

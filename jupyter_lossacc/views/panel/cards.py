@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_lossacc.views.losses import is_weighted, loss_meant
 from jupyter_lossacc.views.panel import tables
 from jupyter_lossacc.views.panel.coding import coded, coded_list
 from jupyter_lossacc.views.verdict import BENIGN, with_diagnosis
@@ -158,10 +159,14 @@ def _facts(recording: Recording, episode: Episode) -> list[list[str]]:
     loss = episode.loss_change
     if loss_unit(recording) != "nats":
         loss = replace(loss, unit="1")
-    for name, change in (("loss", loss), ("accuracy", episode.accuracy_change)):
+    drawn = "weighted loss" if is_weighted(recording) else "loss"
+    for name, key, change in (
+        (drawn, "loss", loss),
+        ("accuracy", "accuracy", episode.accuracy_change),
+    ):
         span = interval(change)
         sure = f"along the trend, 95 %: {span}" if span else "along the trend"
-        rows.append([name, measured(change), "; ".join(filter(None, [sure, ends.get(name)]))])
+        rows.append([name, measured(change), "; ".join(filter(None, [sure, ends.get(key)]))])
     notes = []
     if episode.start_interval and episode.start_interval[0] != episode.start_interval[1]:
         notes.append(f"begins between {episode.start_interval[0]} and {episode.start_interval[1]}")
@@ -209,7 +214,8 @@ def _amount(finding: Finding) -> Card:
             "value": coded(share.value, 3),
             "low": coded(share.low, 3),
             "high": coded(share.high, 3),
-            "text": f"{percent(share.value)} of the loss change" + _share_interval(share.low, share.high),
+            "text": f"{percent(share.value)} of the {loss_meant(finding)} change"
+            + _share_interval(share.low, share.high),
         }
     if finding.counterfactual is not None:
         what = finding.counterfactual

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_lossacc.causes.pages import page
+from jupyter_lossacc.views.losses import calibrated_word
 from jupyter_lossacc.views.panel.cards import advice_state, chart_words, episode_cards, run_card
 from jupyter_lossacc.views.panel.curves import (
     Positions,
@@ -97,6 +98,7 @@ def panel_state(
         "limits": list(dict.fromkeys(limits)),
         "words": {
             "unit": unit,
+            "calibrated": calibrated_word(recording),
             "loss": f"Loss in {unit}. {chart_words(recording, 'reported_loss')}.",
             "accuracy": f"Accuracy. {chart_words(recording, 'accuracy')}.",
         },

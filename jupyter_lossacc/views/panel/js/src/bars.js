@@ -15,7 +15,7 @@ export function waterfall(data, caption) {
     at += value;
     return row;
   });
-  rows.push({ label: 'loss change', n: null, value: decode(data.total), from: 0, to: decode(data.total), total: true });
+  rows.push({ label: data.loss === 'unweighted loss' ? 'change' : 'loss change', n: null, value: decode(data.total), from: 0, to: decode(data.total), total: true });
   const low = Math.min(0, ...rows.flatMap((r) => [r.from, r.to]));
   const high = Math.max(0, ...rows.flatMap((r) => [r.from, r.to]));
   const place = (v) => (100 * (v - low)) / (high - low || 1);

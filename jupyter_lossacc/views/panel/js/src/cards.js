@@ -76,7 +76,7 @@ function why(card, state, view, go) {
   const aside = el(
     'div',
     { class: 'aside' },
-    card.waterfall ? waterfall(card.waterfall, `Where the loss change from epoch ${card.waterfall.start} to ${card.waterfall.end} comes from`) : null,
+    card.waterfall ? waterfall(card.waterfall, `Where the ${card.waterfall.loss || 'loss'} change from epoch ${card.waterfall.start} to ${card.waterfall.end} comes from`) : null,
     card.waterfall?.aside ? el('p', { class: 'small' }, card.waterfall.aside) : null,
     card.histogram ? histograms(card.histogram, card.start, card.end) : null,
     kindPage ? el('p', {}, pageLink(card.kind, `About this pattern: ${kindPage.title}`, go)) : null,

@@ -214,7 +214,7 @@ export class PanelView {
   paintSlot() {
     const { card: id, page } = this.choice;
     if (id === 'pair') this.pairs.want(this.pair());
-    const key = JSON.stringify([id, page, this.choice.tab, this.choice.overlay, this.contentOf(id), this.state.pages[page]?.title]);
+    const key = JSON.stringify([id, page, this.choice.tab, this.choice.overlay, this.contentOf(id), this.state.pages[page]?.title, Object.keys(this.state.pages).length]);
     if (key === this.slotKey) return;
     this.slotKey = key;
     renew(this.slot, this.slotView(id, page));

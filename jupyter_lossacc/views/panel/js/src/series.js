@@ -62,7 +62,7 @@ export function seriesOf(state, steps, pane, overlay) {
     const style = styleOf(curve.id, i);
     list.push({ key: curve.id, label: curve.label, ...style, x: curve.x, values: curve[pane], epoch: true });
     if (pane === 'loss' && curve.calibrated.length) {
-      list.push({ key: `${curve.id}-calibrated`, label: `${curve.label}, calibrated`, color: style.color, dash: [1, 4], width: 2, round: true, x: curve.x, values: curve.calibrated, epoch: true });
+      list.push({ key: `${curve.id}-calibrated`, label: `${curve.label}, ${state.words?.calibrated || 'calibrated'}`, color: style.color, dash: [1, 4], width: 2, round: true, x: curve.x, values: curve.calibrated, epoch: true });
     }
   });
   if (pane === 'loss' && overlay) {
