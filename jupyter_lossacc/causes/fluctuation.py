@@ -40,6 +40,7 @@ MIN_POINTS = 0.005  # smallest rise of accuracy worth a word
 FADES = 5  # epochs after which a loss that is no longer seen above its lowest is not said to be
 LOOKED_BACK = 50  # epochs: what was seen before them no longer matters
 FALLEN = 0.02  # share of the samples; less of a fall of accuracy is not told as one
+FEW = 10  # samples that became wrong
 MUCH = 1.25  # mean of the later half over that of the earlier, from which on a loss is not called usual
 
 
@@ -155,9 +156,9 @@ def _accuracy_fallen(series: tuple[EpochSummary, ...]) -> tuple[float, int]:
     at = int(np.argmax(levels[:-MEDIAN_OF]))
     fall = float(levels[at] - levels[-1])
     error = np.sqrt(np.pi / MEDIAN_OF) * epoch_noise(accuracy[at:], robust=True)
-    one_sample = 1 / max(series[-1].n_samples, 1)  # no wobble is finer than what accuracy is counted in
+    few = FEW / max(series[-1].n_samples, 1)  # on a small set the next ones may as well be right
     lost = accuracy[-max(MEDIAN_OF, len(accuracy) // 4) :].max() < accuracy[at : at + MEDIAN_OF].min()
-    if not lost or fall <= max(FALLEN, 5 * max(error, one_sample)):
+    if not lost or fall <= max(FALLEN, 5 * error, few):
         return 0.0, 0
     return fall, series[at + MEDIAN_OF // 2].epoch
 
@@ -216,12 +217,15 @@ def _statement(w: Window, m: _Movement) -> str:
         loss = (
             f"the loss has risen by {rounded(m.loss)} nats since epoch {w.start.epoch}"
             if m.loss_rises
-            else "the loss shows no rise beyond chance"
+            else f"the loss stands {rounded(m.loss)} nats above its lowest, which its wobble may do"
+            if m.loss > 0
+            else "the loss is at its lowest"
         )
         return (
             f"{split.capitalize()} accuracy has fallen by {rounded(100 * m.fall, 1)} points since about "
             f"epoch {m.highest} (medians of {MEDIAN_OF} epochs), more than its wobble of "
             f"{rounded(100 * m.accuracy_wobble, 1)} points from epoch to epoch, while {loss}."
+            f"{_repaired(w)}"
         )
     if not m.loss_rises:
         nats = f"{rounded(m.loss_wobble)}" if m.loss_wobble >= 0.0005 else "under 0.001"
@@ -251,6 +255,18 @@ def _statement(w: Window, m: _Movement) -> str:
         f"accuracy moved by {points(m.accuracy.value)}{interval}, and with {samples} and a wobble of "
         f"{rounded(100 * m.accuracy_wobble, 1)} points it is not decided whether it rises, stays or "
         f"falls.{needed}"
+    )
+
+
+def _repaired(w: Window) -> str:
+    """Say what the loss would have done with calibration repaired, where that has grown a good deal."""
+    known = [s for s in w.recording.series(w.split) if np.isfinite(s.calibrated_nll)]
+    low = min(known, key=lambda s: s.calibrated_nll, default=None)
+    if low is None or known[-1].calibrated_nll <= MUCH * low.calibrated_nll:
+        return ""
+    return (
+        f" With calibration repaired it went from {rounded(low.calibrated_nll)} nats at epoch {low.epoch} to "
+        f"{rounded(known[-1].calibrated_nll)}."
     )
 
 

@@ -39,6 +39,7 @@ def test_the_line_does_not_go_back_and_forth_and_says_what_the_card_beside_it_sa
         card = next((c for c in state["cards"] if c["id"] == (state["headline"]["card"] or "run")), None)
         if card and epoch >= 5:
             assert text == card["lead"]
+            assert card.get("brief") != "nothing found", "beside what is said"
     told = [line for line, _ in groupby(lines)]
     # Without a memory three of these four came back to what they had said, seven times in all.
     assert len(told) == len(set(told)), told

@@ -122,7 +122,8 @@ def run_card(diagnoses: Sequence[Diagnosis]) -> Card | None:
         return None
     lead = "Checks that concern the whole run: order of the data, splits, learning rate, activations."
     supported = diagnosis.supported
-    brief = cause_title(supported[0].cause).lower() if supported else "nothing found"
+    nothing = "undecided" if diagnosis.headline else "nothing found"
+    brief = cause_title(supported[0].cause).lower() if supported else nothing
     return {
         "id": "run",
         "title": "The whole run",
