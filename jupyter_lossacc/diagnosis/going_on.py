@@ -118,7 +118,7 @@ def _why(said: Stop, look: _Look, what: str) -> str:
         if look.age >= look.patience:
             return f"The {what} has not improved for {look.age} epochs ({low})."
         return f"The {what} does not clearly fall along its last {look.recent} epochs ({low})."
-    if look.falls(SURE):
+    if look.falls(SURE) and 4 * look.age <= look.recent:  # else the eye sees that it has turned
         speed = f"{-look.slope:.2g} nats per epoch"
         return f"Along its last {look.recent} epochs the {what} still falls, by {speed}."
     if said == "keep going":

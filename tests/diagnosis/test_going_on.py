@@ -99,6 +99,15 @@ def test_the_sentence_fits_what_is_said(runs) -> None:
                 assert re.search("has not improved|does not clearly fall", why)
 
 
+def test_a_loss_that_has_turned_is_not_said_to_fall_still() -> None:
+    """The steep first epochs outweigh the last ones in a trend over all."""
+    values = np.array([1.23, 1.21, 1.19, 1.17, 1.15, 1.14, 1.145, 1.15, 1.16, 1.17])
+    for n, told in ((7, "still falls"), (10, "has been falling (lowest at epoch 6 of 10)")):
+        said, why = stop_or_go(np.arange(1, n + 1), values[:n], "loss")
+        assert said == "keep going"
+        assert told in why
+
+
 def test_in_a_long_run_only_the_latest_epochs_are_gone_through(monkeypatch) -> None:
     looks = []
     monkeypatch.setattr(going_on, "_look", lambda *of: looks.append(1) or _look(*of))
