@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from jupyter_lossacc.causes.cause import Window
     from jupyter_lossacc.records import Accumulators, EpochSummary, Recording
 
-__all__ = ["Repair", "calibrated_curve", "calibration_of", "floor_of", "repair"]
+__all__ = ["Repair", "calibrated_curve", "calibration_of", "few_mistakes", "floor_of", "n_wrong", "repair"]
 
 Floats = NDArray[np.float64]
+# Without a mistake no temperature is too low, and of one or two the fold that lacks them knows nothing.
+FEWEST_MISTAKES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,16 @@ def calibrated_curve(recording: Recording, split: str) -> dict[int, float]:
     return {s.epoch: s.calibrated_nll for s in recording.series(split) if np.isfinite(s.calibrated_nll)}
 
 
+def n_wrong(s: EpochSummary) -> int:
+    """Count the wrong predictions of a pass."""
+    return round((1 - s.accuracy) * s.n_samples) if np.isfinite(s.accuracy) else 0
+
+
+def few_mistakes(s: EpochSummary) -> bool:
+    """Tell whether a pass has a temperature that its few mistakes, or none, do not determine."""
+    return np.isfinite(s.calibrated_nll) and n_wrong(s) < FEWEST_MISTAKES
+
+
 def repair(w: Window) -> Repair | str:
     """Split the loss change of a window; a clause saying why, where that cannot be done."""
     before, after = calibration_of(w.start), calibration_of(w.end)
@@ -76,6 +88,10 @@ def repair(w: Window) -> Repair | str:
         return "the sums needed to recalibrate are missing, or not finite, at one of the two ends"
     if not np.isfinite(before.repaired + after.repaired):
         return "a loss at one of the two ends is not finite"
+    if few_mistakes(w.start) or few_mistakes(w.end):
+        n, where = min((n_wrong(s), s.epoch) for s in (w.start, w.end))
+        wrong = "no sample is" if n == 0 else "one sample is" if n == 1 else f"only {n} samples are"
+        return f"{wrong} wrong at epoch {where}, too few to tell a temperature from"
     if not w.same_samples:
         return "the two ends were evaluated on different samples"
     nll = np.array([s.nll for s in w.inside])

@@ -23,6 +23,7 @@ from jupyter_lossacc.causes.cause import (
     spoken,
     states_proportions,
 )
+from jupyter_lossacc.causes.repair import few_mistakes, n_wrong
 from jupyter_lossacc.diagnosis import going_on
 from jupyter_lossacc.records import Alternative, CheckpointAdvice, EpochSummary, Predictions, Recording
 from jupyter_lossacc.stats.calibration import cross_fitted_by_fold
@@ -82,12 +83,13 @@ class _Curve:
 def _curve(recording: Recording) -> _Curve | None:
     split = default_split(recording)
     passes = tuple(s for s in recording.series(split) if s.epoch > 0) if split else ()
-    faultless = [s.epoch for s in passes if s.accuracy == 1 and np.isfinite(s.calibrated_nll)]
+    untold = min((s for s in passes if few_mistakes(s)), key=n_wrong, default=None)
     found = [_Curve(passes, _finite(s.calibrated_nll for s in passes))]
     raw = _finite(s.nll for s in passes)
-    if faultless:
-        # Without a mistake no temperature is too low: the repaired loss is nothing but zero.
-        why = f"All samples are right at epoch {faultless[0]}, so no temperature can be told from them"
+    if untold is not None:
+        n = n_wrong(untold)
+        wrong = "No sample is" if n == 0 else "One sample is" if n == 1 else f"Only {n} samples are"
+        why = f"{wrong} wrong at epoch {untold.epoch}, too few to tell a temperature from"
         found = [_Curve(passes, raw, f"{why}: the loss was taken as it is.")]
     why = "Calibration could not be repaired from these records, so the loss was taken as it is."
     for curve in (*found, _Curve(passes, raw, why)):

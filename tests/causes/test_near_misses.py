@@ -400,3 +400,22 @@ def test_a_level_that_has_risen_is_asked_about_past_epochs_that_jump(rise: float
     r = jumping(rise)
     found = {f.cause: f.verdict for f in diagnose(r, ())[0].findings}
     assert ("overconfidence" in found) == (rise > 0)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 4])
+def test_of_a_few_mistakes_no_temperature_is_made_a_cause(wrong: int) -> None:
+    """Fitted to none or a few, it makes of a small rise a huge one that calibration does not repair."""
+    y = torch.arange(60) % 3
+    builder = RecordingBuilder()
+    for epoch in range(1, 13):
+        answers = y.clone()
+        answers[: wrong if epoch < 8 else wrong + 1] += 1
+        logits = (4 + 0.3 * epoch) * torch.nn.functional.one_hot(answers % 3, 3).float()
+        builder.add("train", epoch, epoch, (4 + epoch) * torch.nn.functional.one_hot(y, 3).float(), y)
+        builder.add("val", epoch, epoch, logits, y)
+    recording = builder.build()
+    about = diagnose(recording, (over(recording, "loss_rises_accuracy_flat", 1, 12),))[0]
+    found = {f.cause: f for f in about.findings}
+    for cause in ("overfitting", "overconfidence", "underconfidence"):
+        assert found[cause].verdict == "not_tested"
+        assert "too few to tell a temperature from" in found[cause].statement
