@@ -62,7 +62,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
             value=b.repaired,
             actual=b.nll,
         ),
-        action=_action(w, b, episode),
+        action=_action(w, episode),
         experiment=_experiment(w, found),
         sample_ids=_getting_worse(w),
         overlay=calibrated_curve(recording, w.split),
@@ -70,11 +70,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     )
 
 
-def _action(w: Window, b: Miscalibration, episode: Episode | None) -> str:
-    repair_it = (
-        f"divide its logits by the temperature ({rounded(b.temperature, 2)} at epoch {w.end.epoch}), which "
-        "changes no prediction"
-    )
+def _action(w: Window, episode: Episode | None) -> str:
+    # Another epoch's temperature would be the wrong one: the advice on which epoch to keep gives both.
+    repair_it = "divide its logits by the temperature of that epoch, which changes no prediction"
     direction = _accuracy_moved(w, episode)
     if direction == 0:
         first = (

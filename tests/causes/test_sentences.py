@@ -220,3 +220,9 @@ def test_over_confidence_says_of_accuracy_what_the_band_says(
     assert found is not None
     assert found.verdict == "supported"
     assert says in found.action
+
+
+def test_advice_to_keep_another_epoch_quotes_no_temperature_of_the_last() -> None:
+    found = case("overconfidence").finding("overconfidence")
+    assert "by the temperature of that epoch" in found.action
+    assert not re.search(r"\d\.\d+ at epoch", found.action)
