@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from itertools import chain
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jupyter_lossacc.capture.capture import Capture
 from tests.capture.loops import sgd
-from tests.capture.truth import D, K, Net, Sink, make_data, make_loaders
+from tests.capture.truth import N_VAL, D, K, Net, Sink, make_data, make_loaders
 
 
 class TwoHeads(nn.Module):
@@ -76,3 +77,27 @@ def test_criteria_by_column_are_counted() -> None:
             loss.backward()  # type: ignore[union-attr]
             optimizer.step()
     assert capture.counters.outputs_apart >= 2 * len(train_loader)
+
+
+def test_two_models_that_choose_for_each_other_are_tested_without_a_loss() -> None:
+    train_loader, val_loader, _ = make_loaders()
+    hits: list[float] = []
+    sink = Sink()
+    with Capture(sink):
+        one, other = Net(), Net()
+        pair, optimizers = (one, other), (sgd(one), sgd(other))
+        for _ in range(3):
+            for x, y in train_loader:
+                outputs = [model(x) for model in pair]
+                sure = [F.cross_entropy(z, y, reduction="none").argsort()[:8] for z in outputs]
+                for z, chosen, optimizer in zip(outputs, reversed(sure), optimizers, strict=True):
+                    optimizer.zero_grad()
+                    F.cross_entropy(z[chosen], y[chosen]).backward()
+                    optimizer.step()
+            for model in pair:  # with a graph, as its author forgot
+                model.eval()
+                right = sum(int(model(x).argmax(1).eq(y).sum()) for x, y in val_loader)
+                hits.append(right / N_VAL)
+    tested = [p for _, p in sink.passes if p.split in ("val", "val_2")]
+    assert [p.split for p in tested] == ["val", "val_2"] * 3
+    assert [float(p.predictions.correct.mean()) for p in tested] == pytest.approx(hits)

@@ -365,6 +365,7 @@ class Interpreter:
         self._last_open = (opened, opened.n_events)
         if event.phase == "train":
             self._trained = (event, opened)
+            self.trained_on.add(opened.group[1:])  # where backward came before the batch was known
 
     def _is_set(self, origin: Origin) -> bool:
         """Whether the user's name for a tensor speaks of validation or test data."""
