@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from jupyter_lossacc.capture.capture import Capture
-from tests.capture import held_out_books, held_out_cells, held_out_posts, held_out_public  # enter their loops
+from tests.capture import (  # enter their loops
+    held_out_books,
+    held_out_cells,
+    held_out_domains,
+    held_out_posts,
+    held_out_public,
+)
 from tests.capture.held_out import EXPECTED, FIRST_RUN, HELD_OUT, LEFT_OUT
 from tests.capture.truth import TRUTH, Sink, check
 
@@ -28,8 +34,8 @@ def test_held_out_loop_is_recorded_exactly(name: str) -> None:
 
 
 def test_every_loop_has_its_first_run() -> None:
-    files = held_out_books, held_out_cells, held_out_posts, held_out_public
-    assert len({file.__name__ for file in files}) == 4
+    files = held_out_books, held_out_cells, held_out_domains, held_out_posts, held_out_public
+    assert len({file.__name__ for file in files}) == 5
     assert sum(n for _, n in FIRST_RUN.values()) == len(HELD_OUT) + LEFT_OUT
 
 

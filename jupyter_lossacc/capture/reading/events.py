@@ -74,6 +74,7 @@ class LossEvent:
     logits: Tensor | None = None
     targets: Tensor | None = None
     dropped: bool = False  # written over before it could be read
+    elsewhere: bool = False  # another module answered than the trained one: a copy, say
     recomputed: bool = False  # no criterion was called: that of the training was computed
     certain: float = 1.0  # 0 where what looked like predictions turned out to be none
     rewritten: bool = False  # the user wrote into what the criterion returned

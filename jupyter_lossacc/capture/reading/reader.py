@@ -293,6 +293,7 @@ class Reader:
         self.hits.place = None
         if number < 0 and self.unseen.elsewhere:
             event.training = None  # the mode noted is that of the trained module, which did not answer
+        event.elsewhere = number < 0 and (self.unseen.elsewhere or self.unseen.copied)
         event.match = self.book.by_memory(rest[0])
         if event.match is not None:
             event.match.batch.used += 1

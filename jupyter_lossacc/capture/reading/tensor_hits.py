@@ -195,7 +195,7 @@ class TensorHits:
 
     def _make(self, cut: _Cut, agrees: Tensor, order: int) -> Made | None:
         """Return the evaluation of what was cut out: labels, or hits."""
-        _, output, _, _, training = self._output
+        _, output, _, _, training, _ = self._output
         hits, rows, call = cut.source.dtype is torch.bool, cut.rows(), self._call
         labels = self._all_labels(len(output))
         if rows is None or call is None or labels is None or not (hits or self._is_labels(cut.source)):

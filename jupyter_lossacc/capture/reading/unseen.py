@@ -39,6 +39,7 @@ class UnseenLosses:
         self._last: Tensor | None = None  # the last known loss's input, until the flush has been read
         self._address = 0  # its memory
         self._alive: Any = None  # tells whether that still is its own
+        self.copied = False  # the last output was that of a copy of the trained module
         self._seen = self.answered = False  # the trained module gave an output: ever, since the last step
 
     @property
@@ -62,7 +63,7 @@ class UnseenLosses:
     def output(self, entry: Entry) -> None:
         """Take an output, unless a loss was computed on it inside the module already."""
         self._seen = self.answered = True
-        _, tensor, *_ = entry
+        _, tensor, *_, self.copied = entry
         taken = self.last_loss and tensor.untyped_storage().data_ptr() == self.last_loss
         self._output, self._value = (None if taken else entry), None
 
@@ -121,7 +122,7 @@ class UnseenLosses:
         return made
 
     def _make(self, entry: Entry, order: int, phase: str) -> Made | None:
-        _, tensor, version, _, training = entry
+        _, tensor, version, _, training, _ = entry
         if version >= 0 and tensor._version != version:
             return None
         batch, target = self._target(tensor)

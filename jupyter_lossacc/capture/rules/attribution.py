@@ -42,6 +42,8 @@ class Attribution:
         Whether the batch of the last loss was recorded in an earlier pass: the user kept it.
     chosen : bool
         Whether only chosen samples of batches are trained on.
+    heads : bool
+        Whether several predictions of a batch have a loss each.
     """
 
     def __init__(self, book: BatchBook, counters: Counters) -> None:
@@ -50,7 +52,7 @@ class Attribution:
         self.inputs = InputIds()
         self.by_input = self.loaders = False
         self._traced = False  # training batches are rows of a tensor that the user holds
-        self.revisited = self.chosen = False
+        self.revisited = self.chosen = self.heads = False
 
     def take(self, event: LossEvent) -> None:
         """Look at a loss when it arrives: find its batch by the values of the target."""
@@ -167,7 +169,9 @@ class Attribution:
             if event.match.source == "sibling":
                 self.counters.outputs_apart += event.task == "binary" and _of_another_output(event)
                 return False
-            return not self._again(event.match, event.phase or "eval", run)
+            again = self._again(event.match, event.phase or "eval", run)
+            self.heads |= again and _is_head(event)
+            return not again
         if event.phase == "train" and run.goes_on():
             return False  # beside batches of a loader: labels of generated samples, say
         if self._held(event):
@@ -259,3 +263,19 @@ def _of_another_output(event: LossEvent) -> bool:
     """Whether another yes-or-no loss under the same backward has an output of its own: each label, say."""
     others = () if event.root is None else event.root.events
     return any(o.logits_at != event.logits_at and o.task == "binary" for o in others if o is not event)
+
+
+def _is_head(event: LossEvent) -> bool:
+    """Whether a loss of other predictions for the same labels goes into the same backward."""
+    mine = event.match
+    others = [] if event.root is None or mine is None else event.root.events
+    return any(
+        other.logits_at != event.logits_at
+        and other.call.name == event.call.name
+        and other.n_classes == event.n_classes > 0
+        and other.match is not None
+        and mine is not None
+        and (other.match.batch, other.match.first) == (mine.batch, mine.first)
+        and other.match.source in ("identity", "memory")
+        for other in others
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from jupyter_lossacc.capture.reading.events import LossEvent, OptimizerEvent, RootEvent, StepEvent
 from jupyter_lossacc.capture.reading.plain import Pattern, PlainSteps, pattern_of
 from jupyter_lossacc.capture.rules.attribution import Attribution
-from jupyter_lossacc.capture.rules.limits import CHOSEN, IN_LISTS, SEEN_BY_INPUT
+from jupyter_lossacc.capture.rules.limits import CHOSEN, HEADS, IN_LISTS, SEEN_BY_INPUT
 from jupyter_lossacc.capture.rules.padding import without_padding
 from jupyter_lossacc.capture.rules.passes import PassKeeper
 from jupyter_lossacc.capture.rules.runs import Run
@@ -124,6 +124,8 @@ class Interpreter:
             self.limit(SEEN_BY_INPUT)
         if self.attribution.chosen:
             self.limit(CHOSEN)
+        if self.attribution.heads:
+            self.limit(HEADS)
         if any(run.pieces.mixed for run in self._runs):
             self.limit(IN_LISTS)
 

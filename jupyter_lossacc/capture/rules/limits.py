@@ -11,11 +11,29 @@ if TYPE_CHECKING:
 
     from jupyter_lossacc.capture.rules.assembly import OpenPass
 
-__all__ = ["CHOSEN", "IN_LISTS", "LATE", "ONE_BY_ONE", "SEEN_BY_INPUT", "WITH_REPEATS", "limits_of"]
+__all__ = [
+    "CHOSEN",
+    "ELSEWHERE",
+    "HEADS",
+    "IN_LISTS",
+    "LATE",
+    "ONE_BY_ONE",
+    "SEEN_BY_INPUT",
+    "WITH_REPEATS",
+    "limits_of",
+]
 
 CHOSEN = (
     "In training only chosen samples of each batch are trained on: the loss shown for a batch is theirs, and "
     "its samples are all of them, as the model answered before the choice."
+)
+ELSEWHERE = (
+    "Of several models that are trained here another one is evaluated (averaged weights or a global model, "
+    "say): its evaluations stand in the run of the model that was trained last before them."
+)
+HEADS = (
+    "In training several predictions for the same labels have a loss each (heads or exits of the model, "
+    "say): recorded are those of the first. Way out: recorder.log_batch(...)."
 )
 LATE = (
     "Data that are evaluated for the first time late, as those of later tasks or windows, are splits of "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
-from jupyter_lossacc.capture.rules.limits import LATE, ONE_BY_ONE, WITH_REPEATS, limits_of
+from jupyter_lossacc.capture.rules.limits import ELSEWHERE, LATE, ONE_BY_ONE, WITH_REPEATS, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 
@@ -133,6 +133,8 @@ class PassKeeper:
         """Return the evaluation pass of a batch; `revisited` as in `training`."""
         run = self.run
         run.evaluated_since_train = True
+        if event.elsewhere and run.index:
+            self.limit(ELSEWHERE)
         if event.match is not None:
             counts = event.call.name == "unknown"
             opened = self._eval_with_loader(event.match.batch, revisited=revisited, counts=counts)

@@ -77,8 +77,8 @@ class OutputTaps:
         """Note outputs that are trained on from now on: accuracies are computed from them."""
         self.watching = True
 
-    def note(self, module: Module, inputs: Any, output: Any) -> None:
-        """Entry: (OUTPUT, output, version, whether it may be trained on, module.training).
+    def note(self, module: Module, inputs: Any, output: Any, *, copied: bool = False) -> None:
+        """Entry: (OUTPUT, output, version, whether it may be trained on, module.training, `copied`).
 
         With a graph, and yet on data that were not trained on so far, that is None: not known.
         """
@@ -105,7 +105,7 @@ class OutputTaps:
             version, tensor = tensor._version, tensor.detach()
         journal.n_bytes += tensor.nbytes
         trained = None if graph and self.watching else graph
-        journal.entries.append((OUTPUT, tensor, version, trained, module.training))
+        journal.entries.append((OUTPUT, tensor, version, trained, module.training, copied))
 
     def flush_accuracies(self) -> None:
         """Hand over accuracies computed from tensors alone: no loss and no loader tells that a pass is over.
@@ -154,6 +154,7 @@ class _Hook:
         self.taps = taps
         known = taps.journal.model is not None and taps.journal.model() is module
         self.model, self.mode_layers = weakref.ref(module), taps.journal.mode_layers if known else None
+        self.copied = not known  # built like the trained module, and not trained itself
         self.attacks = AttackWatch()
         self.seen = False  # the module is among those whose outputs were seen
 
@@ -172,7 +173,7 @@ class _Hook:
         if journal.here():
             self.seen = True
             try:
-                taps.note(module, inputs, output)
+                taps.note(module, inputs, output, copied=self.copied)
             except Exception as error:
                 journal.contain("output", error)
 
