@@ -13,7 +13,6 @@ from jupyter_lossacc.causes.optimisation import (
     course,
     descent_of,
     excuse,
-    instability,
     symptoms,
     unproved,
 )
@@ -35,7 +34,9 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
     if isinstance(d, str):
         return not_tested(ID, d)
     doubt = ""
-    verdict: Verdict = "supported" if instability(d) else "undecided" if d.suspicious else "rejected"
+    unstable = d.overshoots or d.swings_by_itself or d.killed or d.blows_up
+    weak = d.suspicious or d.stalls_swinging
+    verdict: Verdict = "supported" if unstable else "undecided" if weak else "rejected"
     if verdict != "rejected" and excuse(recording):
         verdict, doubt = "undecided", excuse(recording)
     elif verdict != "rejected" and d.batch_size < LARGE_BATCH and not d.killed:

@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Descent", "describe_descent"]
+__all__ = ["LONG", "OF_BATCHES", "Descent", "describe_descent"]
 
 Floats = NDArray[np.float64]
 SMOOTH = 256  # samples averaged before the highest loss is looked for: a single batch may spike
 DEAD = 0.9  # share of hidden units without gradient
+OF_BATCHES = 1.2  # swings; the noise of batches alone makes 0.4 to 1.0, steps that are too long 1.5 and more
 LONG = 5e-3  # update against weights; a noisy fine-tune stays below 1e-3, trainings that swing exceed 1e-2
 
 
@@ -43,6 +44,9 @@ class Descent:
         Share of epochs, the first fifth left out, whose mean is more than 2 % above the one before.
     backward : float
         Share of all movement between epochs, the first fifth left out, that went up.
+    swing : float
+        Moves between epochs, the first fifth left out, their trend removed: root mean square over what
+        independent batches would make of it. About 1 or less where the noise of batches is all there is.
     fall_z : float
         Trend of the second half over its standard error; negative when the loss falls.
     gradient_cv : float
@@ -76,6 +80,7 @@ class Descent:
     progress: float
     rise_share: float
     backward: float
+    swing: float
     fall_z: float
     gradient_cv: float
     update_ratio: float
@@ -122,6 +127,11 @@ class Descent:
         # Few samples, dropout and wrong labels make a fine-tune swing as well, but not by its own steps.
         high = self.end > 0.25 and not self.guesses
         return swings and self.progress > 0.85 and high and self.longest_update > LONG
+
+    @property
+    def swings_by_itself(self) -> bool:
+        """It stalls swinging, and farther than the noise of batches and of dropout swings any mean."""
+        return self.stalls_swinging and self.swing > OF_BATCHES
 
     @property
     def guesses(self) -> bool:
@@ -191,6 +201,7 @@ def describe_descent(steps: Mapping[str, Floats], chance: float = 0.0) -> Descen
         progress=last / second if second else float("nan"),
         rise_share=float((move > 0.02 * np.abs(late[:-1])).mean()) if len(move) else float("nan"),
         backward=backward,
+        swing=_swing(late, [loss[g] for g in groups[len(mean) // 5 :]]),
         fall_z=_trend_z(mean[len(mean) // 2 :]),
         gradient_cv=_median([_cv(norm[g]) for g in _alive(steps, groups)]),
         update_ratio=_median(ratio[len(loss) // 2 :]),
@@ -232,6 +243,15 @@ def _peak(loss: Floats, batch: float, chance: float) -> tuple[float, float]:
     smooth = np.convolve(finite, np.ones(width) / width, "valid")
     scale = max(float(smooth[0]), chance)
     return scale, float(smooth.max() / scale) if scale > 0 else float("nan")
+
+
+def _swing(means: Floats, losses: list[Floats]) -> float:
+    """Compare the moves between epochs with those that independent batches would make; inf without any."""
+    errors = [part.std(ddof=1) / np.sqrt(len(part)) for part in losses if len(part) > 2]
+    error = np.sqrt(2) * _median(errors)
+    move = np.diff(means)
+    spread = float(np.sqrt(np.mean((move - move.mean()) ** 2))) if len(move) else float("nan")
+    return spread / error if error > 0 else float("inf")
 
 
 def _trend_z(values: Floats) -> float:

@@ -19,7 +19,7 @@ from jupyter_lossacc.causes import (
     learning_rate_too_low,
 )
 from jupyter_lossacc.records import Episode, Finding, LossInfo, Recording
-from jupyter_lossacc.stats.descent import describe_descent
+from jupyter_lossacc.stats.descent import OF_BATCHES, describe_descent
 from tests.recordings import train_and_record
 from tests.scenarios_classes import optimiser
 
@@ -212,3 +212,19 @@ def test_of_a_schedule_the_highest_rate_is_named_and_divided() -> None:
     constant = CAUSES["learning_rate_too_high"](recording, None)
     assert constant is not None
     assert "(learning rate 2, batches" in constant.statement
+
+
+def test_a_plateau_that_wobbles_as_batches_do_is_no_fault_of_the_rate() -> None:
+    """Few samples and wrong labels: the loss cannot fall, and its mean is as noisy as any batches make it."""
+    rng = np.random.default_rng(1)
+    for swings, verdict in ((0.0, "undecided"), (0.2, "supported")):
+        level = 1.0 + swings * (-1.0) ** np.arange(20)
+        made = steps(level.repeat(20) + 0.3 * rng.normal(size=400)) | {"update_ratio": np.full(400, 0.01)}
+        found = CAUSES["learning_rate_too_high"](replace(run("healthy"), steps=made), None)
+        d = describe_descent(made, np.log(10))
+        assert d is not None
+        assert d.stalls_swinging
+        assert (d.swing > OF_BATCHES) == (verdict == "supported")
+        assert found is not None
+        assert found.verdict == verdict
+        assert ("no larger than single batches make them" in found.statement) == (verdict == "undecided")
