@@ -90,7 +90,7 @@ def ids() -> tuple[str, ...]:
 
 
 @cache
-def page(id: str) -> Page:  # noqa: A002 - the word users know it by
+def page(id: str = "") -> Page:  # noqa: A002 - the word users know it by
     """Return the explanation of a cause or of a kind of episode.
 
     Parameters
@@ -106,8 +106,9 @@ def page(id: str) -> Page:  # noqa: A002 - the word users know it by
     name = str(id).strip().lower().replace("-", "_").replace(" ", "_")
     source = _sources().get(name)
     if source is None:
-        near = difflib.get_close_matches(name, ids(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        within = [known for known in ids() if name and name in known]
+        near = within or difflib.get_close_matches(name, ids(), n=1)
+        hint = f" Did you mean {' or '.join(map(repr, near[:3]))}?" if near else ""
         raise UnknownPageError(f"no explanation page {id!r}.{hint} Pages: {', '.join(ids())}.")
     text = source.read_text(encoding="utf-8")
     title, summary, sections = _parts(text)

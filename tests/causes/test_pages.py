@@ -123,7 +123,12 @@ def test_titles_are_distinct() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "hint"), [("class_inbalance", "'class_imbalance'"), ("both-raise", "'both_rise'")]
+    ("asked", "hint"),
+    [
+        ("class_inbalance", "'class_imbalance'"),
+        ("both-raise", "'both_rise'"),
+        ("learning rate", "'learning_rate_too_high' or 'learning_rate_too_low'"),
+    ],
 )
 def test_an_unknown_page_names_the_nearest(asked: str, hint: str) -> None:
     with pytest.raises(UnknownPageError, match=f"Did you mean {hint}"):
@@ -131,7 +136,7 @@ def test_an_unknown_page_names_the_nearest(asked: str, hint: str) -> None:
     with pytest.raises(LossAccError, match="Pages: "):
         page("zzz")
     with pytest.raises(ValueError, match="no explanation page"):
-        page("")
+        page()
 
 
 def test_names_are_forgiving() -> None:
