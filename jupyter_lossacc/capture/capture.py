@@ -24,6 +24,7 @@ from jupyter_lossacc.capture.manual import ManualPasses
 from jupyter_lossacc.capture.reading.governor import SENTENCE, Governor
 from jupyter_lossacc.capture.reading.reader import Reader
 from jupyter_lossacc.capture.rules.interpreter import Interpreter
+from jupyter_lossacc.capture.rules.limits import SINGLE
 from jupyter_lossacc.capture.rules.sink import Counters, Sink
 from jupyter_lossacc.capture.rules.splits import name_of_set
 from jupyter_lossacc.capture.taps.backward import install_backward
@@ -320,6 +321,8 @@ class Capture:
         if pattern is None:
             return None
         governor.passes_are(steps=pattern.source is None)
+        if pattern.source is None:
+            self._limit(SINGLE)
         call = (pattern.call.name, pattern.call.parameters)
         data = (pattern.source, pattern.target, pattern.copied)
         return Lane(journal, pattern, call, pattern.optimizer, *data, governor.takes)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from jupyter_lossacc.capture.capture import Capture
 from jupyter_lossacc.capture.reading import reader
 from jupyter_lossacc.capture.reading.governor import MAX_EVERY, MAX_EVERY_PASS, SENTENCE, SHARE, Governor
+from jupyter_lossacc.capture.rules.limits import SINGLE as ONE_BATCH
 from jupyter_lossacc.diagnosis.summary import summarize
 from tests.capture import loops
 from tests.capture.truth import TRUTH, Net, Sink, make_data, make_loaders
@@ -343,6 +344,7 @@ DEVIATING = (
 def test_thinning_leaves_out_training_samples_and_nothing_else(name: str, every: int) -> None:
     full, thin = record(name, 1), record(name, every)
     assert SENTENCE in thin.limits
+    assert (ONE_BATCH in thin.limits) == (name in SINGLE)
     assert SENTENCE not in full.limits
     assert full.chunks
     for column in ("epoch", "step", "loss", "n_samples", "learning_rate"):
@@ -459,7 +461,7 @@ def test_the_governor_acts_in_a_real_training_and_says_so() -> None:
             optimizer.zero_grad()
             loss_function(model(x[:32]), y[:32]).backward()
             optimizer.step()
-    assert sink.limits.count(SENTENCE) == 1
+    assert sink.limits.count(SENTENCE) == sink.limits.count(ONE_BATCH) == 1
     assert len(sink.column("loss")) == 2000
     assert 100 < len(sink.passes) < 1000
     epochs = [p.epoch for _, p in sink.passes]

@@ -30,8 +30,8 @@ _TRIALS = 64
 SENTENCE = (
     "Recording every training sample would take more than "
     f"{100 * SHARE:.0f} % of the time of these short steps, so the samples and the accuracy of training "
-    "passes come from a random part of their batches, and training passes of a single batch are partly left "
-    "out of run.metrics. The loss of every step (run.steps) and all evaluations are complete."
+    "passes come from a random part of their batches. The loss of every step (run.steps) and all "
+    "evaluations are complete."
 )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "LATE",
     "ONE_BY_ONE",
     "SEEN_BY_INPUT",
+    "SINGLE",
     "WITH_REPEATS",
     "limits_of",
 ]
@@ -53,6 +54,10 @@ WITH_REPEATS = (
     "Training samples come one at a time, and some again before all were seen: what an epoch is cannot be "
     "told. A new one is counted only where an evaluation came before it. Way out: read them through a "
     "DataLoader."
+)
+SINGLE = (
+    "Of training passes of a single batch, those whose samples are not recorded are left out of run.metrics; "
+    "run.steps has the loss of all."
 )
 ONE_BY_ONE = (
     "Losses of one row each are added up before backward: each counts as a sample, whether it is one or a "

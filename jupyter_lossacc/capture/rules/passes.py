@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jupyter_lossacc.capture.reading.sample_ids import BY_INPUT, memory_of, part_of
 from jupyter_lossacc.capture.reading.transfer import Landing
 from jupyter_lossacc.capture.rules.assembly import OpenPass
-from jupyter_lossacc.capture.rules.limits import ELSEWHERE, LATE, ONE_BY_ONE, WITH_REPEATS, limits_of
+from jupyter_lossacc.capture.rules.limits import ELSEWHERE, LATE, ONE_BY_ONE, SINGLE, WITH_REPEATS, limits_of
 from jupyter_lossacc.capture.rules.runs import Run, Seen
 from jupyter_lossacc.capture.rules.splits import speaks_of_a_set
 
@@ -160,7 +160,8 @@ class PassKeeper:
         if not opened.n_samples or run.are_features(opened):
             return
         if opened.n_events == 1 and not opened.n_recorded:
-            self.counters.train_passes += 1  # its loss stands in run.steps, and more is not known
+            self.counters.train_passes += 1
+            self.limit(SINGLE)
             return
         explicit = run.splits.named(source, opened.storage)
         if opened.phase == "train":
