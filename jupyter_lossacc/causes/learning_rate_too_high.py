@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_lossacc.causes.cause import Cause, not_tested, percent
+from jupyter_lossacc.causes.cause import Cause, evidence, not_tested, percent
 from jupyter_lossacc.causes.optimisation import (
     LARGE_BATCH,
     aim,
@@ -16,7 +16,8 @@ from jupyter_lossacc.causes.optimisation import (
     symptoms,
     unproved,
 )
-from jupyter_lossacc.records import Episode, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.records import Episode, Evidence, Experiment, Finding, Recording, Verdict
+from jupyter_lossacc.stats.descent import OF_BATCHES
 
 if TYPE_CHECKING:
     from jupyter_lossacc.stats.descent import Descent
@@ -56,7 +57,7 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         verdict=verdict,
         statement=course(d) + doubt,
         because=_because(d),
-        evidence=symptoms(d),
+        evidence=(*symptoms(d), *_swings(d)),
         action=(
             "Lower the learning rate by a factor of 3 to 10, or warm it up over the first steps and let it "
             "decay; clipping the gradient norm prevents single jumps. See, too, that optimizer.zero_grad() "
@@ -66,6 +67,17 @@ def examine(recording: Recording, episode: Episode | None) -> Finding | None:
         ),
         experiment=_experiment(d) if verdict != "rejected" else None,
         strength=min(1.0, d.end) if np.isfinite(d.end) else 1.0,
+    )
+
+
+def _swings(d: Descent) -> tuple[Evidence, ...]:
+    if not np.isfinite(d.swing):
+        return ()
+    beyond = d.swing > OF_BATCHES
+    return (
+        evidence(
+            "swings between epochs against what batches make", d.swing, "ratio", f"> {OF_BATCHES:g}", beyond
+        ),
     )
 
 

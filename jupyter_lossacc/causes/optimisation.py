@@ -10,7 +10,7 @@ import numpy as np
 
 from jupyter_lossacc.causes.cause import evidence, percent, rounded
 from jupyter_lossacc.causes.wording import trained_support
-from jupyter_lossacc.stats.descent import LONG, OF_BATCHES, Descent, describe_descent
+from jupyter_lossacc.stats.descent import LONG, Descent, describe_descent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,13 +127,6 @@ def symptoms(d: Descent) -> tuple[Evidence, ...]:
             "epochs in which the training loss rose", d.rise_share, "share", "> 0.25", d.rise_share > 0.25
         ),
         evidence("share of its movement that went up", d.backward, "share", "> 0.4", d.backward > 0.4),
-        evidence(
-            "swings between epochs against what batches make",
-            d.swing,
-            "ratio",
-            f"> {OF_BATCHES:g}",
-            d.swing > OF_BATCHES,
-        ),
         evidence("last quarter against second quarter", d.progress, "ratio", "> 0.85", d.progress > 0.85),
         evidence("variation of the gradient norm", d.gradient_cv, "1", "", True),
         evidence(

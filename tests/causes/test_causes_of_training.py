@@ -272,7 +272,7 @@ def test_a_rise_too_unsure_to_show_is_not_called_nothing() -> None:
     run = diagnose(recording, ())[-1]
     f = next(x for x in run.findings if x.cause == "fluctuation")
     assert f.verdict == "undecided"
-    assert "the loss has risen by" in f.statement
+    assert "loss has risen by" in f.statement
     assert any(x.cause == "overconfidence" for x in run.findings)
     assert run.headline
 
