@@ -129,7 +129,7 @@ for kind in (Training, Steps, Points, LiveLossPlot, TrainPlot, KeptFigure):
             break
         took, size = [], []
         for i in range(n + 1, n + 17):
-            time.sleep(0.2)
+            time.sleep(0.5)  # with what follows longer than `INTERVAL`: every update sends its message
             sent.clear()
             began = time.thread_time()
             view.update(i)
