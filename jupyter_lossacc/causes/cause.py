@@ -269,8 +269,7 @@ def epochs_of(w: Window) -> str:
 
 def _left_out(s: EpochSummary) -> str:
     """Say what the negative log-likelihood leaves out of the loss that is drawn; empty where they are one."""
-    weights = s.loss.class_weights
-    if weights is not None and np.ptp(weights) > 0:
+    if s.loss.weighted:
         return " without class weights"
     return " without label smoothing" if s.loss.label_smoothing > 0 else ""
 

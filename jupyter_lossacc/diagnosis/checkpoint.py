@@ -84,18 +84,17 @@ def _curve(recording: Recording) -> _Curve | None:
     split = default_split(recording)
     passes = tuple(s for s in recording.series(split) if s.epoch > 0) if split else ()
     untold = min((s for s in passes if few_mistakes(s)), key=n_wrong, default=None)
-    found = [_Curve(passes, _finite(s.calibrated_nll for s in passes))]
     raw = _finite(s.nll for s in passes)
     if untold is not None:
         n = n_wrong(untold)
         wrong = "No sample is" if n == 0 else "One sample is" if n == 1 else f"Only {n} samples are"
-        why = f"{wrong} wrong at epoch {untold.epoch}, too few to tell a temperature from"
-        found = [_Curve(passes, raw, f"{why}: the loss was taken as it is.")]
-    why = "Calibration could not be repaired from these records, so the loss was taken as it is."
-    for curve in (*found, _Curve(passes, raw, why)):
-        if np.isfinite(curve.chosen_by).sum() >= max(1, 0.5 * len(passes)):
-            return curve
-    return None
+        why = f"{wrong} wrong at epoch {untold.epoch}, too few to tell a temperature from: the loss was taken"
+        choices = [_Curve(passes, raw, f"{why} as it is.")]
+    else:
+        why = "Calibration could not be repaired from these records, so the loss was taken as it is."
+        choices = [_Curve(passes, _finite(s.calibrated_nll for s in passes)), _Curve(passes, raw, why)]
+    enough = max(1, 0.5 * len(passes))
+    return next((c for c in choices if np.isfinite(c.chosen_by).sum() >= enough), None)
 
 
 def _finite(values: Iterable[float]) -> Floats:

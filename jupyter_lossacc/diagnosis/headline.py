@@ -77,8 +77,10 @@ def _since_the_lowest(recording: Recording, first: Finding) -> str:
     w = window(recording, None)
     if w is None or first.cause not in _ABOUT_A_RISE:
         return ""
-    far = f"{signed(w.loss_change)} nats since epoch {w.start.epoch}"
-    return f"{spoken(w.split).capitalize()} loss rises because {first.because} ({far}). {_UNMARKED}"
+    why = first.because
+    if not why.endswith(")"):  # else it names two losses, with how far each rises
+        why += f" ({signed(w.loss_change)} nats since epoch {w.start.epoch})"
+    return f"{spoken(w.split).capitalize()} loss rises because {why}. {_UNMARKED}"
 
 
 def _without_cause(episode: Episode, findings: tuple[Finding, ...], facts: tuple[Finding, ...]) -> str:

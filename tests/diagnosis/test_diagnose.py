@@ -240,3 +240,13 @@ def test_a_share_that_could_be_nearly_anything_names_no_cause_without_an_episode
         # Where an episode is shown, its interval stands beside it.
         marked = diagnose(recording, (over(recording, "both_rise", 15, 50),))[0]
         assert marked.findings[0].verdict == "supported"
+
+
+def test_how_far_the_loss_rises_is_said_once(monkeypatch: pytest.MonkeyPatch, recording: Recording) -> None:
+    """Where two losses are named, each already has its rise beside it."""
+    for because, said in (("it does", "because it does (+"), ("it does (one, and another)", "another). No")):
+        found = replace(fixed("overconfidence", "supported").examine(recording, None), because=because)  # type: ignore[type-var]
+        monkeypatch.setattr(module, "CAUSES", (Cause("overconfidence", lambda *_, f=found: f, "both"),))
+        told = diagnose(recording, ())[-1].headline
+        assert said in told
+        assert told.count("(") == 1

@@ -12,13 +12,7 @@ from jupyter_lossacc.views.losses import calibrated_word
 from jupyter_lossacc.views.panel.coding import thinned
 from jupyter_lossacc.views.panel.curves import Positions, best_marks, references
 from jupyter_lossacc.views.verdict import headline, with_diagnosis
-from jupyter_lossacc.views.words import (
-    KINDS,
-    epochs_of,
-    loss_unit,
-    short_verdict,
-    split_word,
-)
+from jupyter_lossacc.views.words import KINDS, epochs_of, loss_unit, short_verdict, split_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
